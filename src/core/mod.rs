@@ -1,0 +1,14 @@
+//! The broker's vocabulary and rules, free of clocks, sockets, threads and protocols.
+//!
+//! Nothing here knows which dialect a client speaks; nothing here imports another room.
+
+pub mod channel;
+pub mod command;
+pub mod disconnect;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod namespace;
+pub mod permission;
+pub mod publication;
+pub mod time;

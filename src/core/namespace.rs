@@ -1,0 +1,38 @@
+//! Settings shared by the channels of one prefix.
+
+/// What happens to a connection whose outbound queue exceeds its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlowConsumer {
+    #[default]
+    Disconnect,
+    /// Frames not yet handed to the kernel are discarded, oldest first.
+    DropOldest,
+    /// Only the newest publication of each channel is kept waiting.
+    Conflate,
+}
+
+/// One namespace's settings, valid by construction. Option names follow Centrifugo v6.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Namespace {
+    /// `""`: the channels without a namespace.
+    pub name: Box<str>,
+    pub allow_subscribe_for_client: bool,
+    pub allow_subscribe_for_anonymous: bool,
+    pub allow_publish_for_client: bool,
+    pub allow_publish_for_subscriber: bool,
+    pub allow_publish_for_anonymous: bool,
+    /// Channels that name their users after `#` may be subscribed by those users.
+    pub allow_user_limited_channels: bool,
+    /// Publications kept per channel; 0: none, and the channel is not numbered.
+    pub history_size: u32,
+    /// Seconds a publication is kept.
+    pub history_ttl_s: u32,
+    pub slow_consumer: SlowConsumer,
+}
+
+impl Namespace {
+    /// Whether publications of its channels get offsets that clients see.
+    pub fn is_numbered(&self) -> bool {
+        self.history_size > 0 && self.history_ttl_s > 0
+    }
+}

@@ -1,0 +1,75 @@
+//! One message in a channel, the same value for every dialect.
+
+use std::sync::Arc;
+
+use super::ids::{Address, ClientId};
+
+/// Bytes a publisher or a token supplied, kept as they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// One valid JSON value, byte for byte as published, except that raw CR and LF between its tokens are
+    /// spaces: newline-framed clients would lose every later message of the connection otherwise.
+    Json(Box<[u8]>),
+    /// Bytes that are neither JSON nor UTF-8; JSON dialects see them as a base64 string.
+    Binary(Box<[u8]>),
+}
+
+impl Payload {
+    /// Length of the bytes as kept.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Json(bytes) | Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Who a client is to others: shown in its publications, in presence, in join and leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// Empty for an anonymous client.
+    pub user: Box<str>,
+    pub client: ClientId,
+    /// The token's `info`.
+    pub connection_info: Option<Arc<Payload>>,
+    /// The subscription token's `info`.
+    pub channel_info: Option<Arc<Payload>>,
+}
+
+/// One message, before the engine has given it a place in its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    pub data: Payload,
+    /// Event name, in the dialects that have one.
+    pub event: Option<Box<str>>,
+    /// Set only if a client published it.
+    pub publisher: Option<ClientInfo>,
+    /// In the publisher's order.
+    pub tags: Box<[(Box<str>, Box<str>)]>,
+    /// Unix time in milliseconds at which the origin shard took it.
+    pub time_ms: u64,
+    /// The one connection that does not hear it.
+    pub exclude: Option<Address>,
+}
+
+/// Random text naming one life of a channel's stream; a new life has a new epoch.
+pub type Epoch = Arc<str>;
+
+/// A place in a channel's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// 0: before the first publication.
+    pub offset: u64,
+    pub epoch: Epoch,
+}
+
+/// A publication with the place the engine gave it. `offset` 0: the channel is not numbered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbered {
+    pub offset: u64,
+    pub publication: Arc<Publication>,
+}
