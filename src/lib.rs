@@ -42,3 +42,4 @@
 #![deny(unsafe_code)]
 
 pub mod core;
+pub mod timer;
