@@ -43,3 +43,4 @@
 
 pub mod core;
 pub mod timer;
+pub mod wire;

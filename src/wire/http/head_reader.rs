@@ -1,0 +1,94 @@
+//! Finds the end of a request head in a stream of received buffers; each byte is looked at once.
+
+use std::borrow::Cow;
+
+use super::error::HttpError;
+use super::head::HttpLimits;
+
+/// One connection's state while a request head is incomplete: eight bytes when there is none.
+#[derive(Debug, Default)]
+pub struct HeadReader(Option<Box<Vec<u8>>>);
+
+/// A whole request head, up to and with its empty line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TakenHead<'a> {
+    /// Lies in the input, or was gathered over several.
+    pub bytes: Cow<'a, [u8]>,
+    /// How much of the input belongs to it; the rest is a body, the next request or the first WebSocket frames.
+    pub used_bytes: usize,
+}
+
+impl HeadReader {
+    /// Takes a request head from the front of `input`. `None`: all of `input` was taken and is kept.
+    ///
+    /// No copy and no allocation when the head lies whole in `input`. Otherwise memory is at most twice what has
+    /// arrived, and only the new bytes are searched: parsing waits for the end, so a head arriving byte by byte
+    /// costs linear time. Errors (the state is gone then): `HeadTooBig`, `BareLineFeed`.
+    pub fn take<'a>(
+        &mut self,
+        input: &'a [u8],
+        limits: &HttpLimits,
+    ) -> Result<Option<TakenHead<'a>>, HttpError> {
+        let Some(mut kept) = self.0.take() else { return self.take_first(input, limits) };
+        let kept_bytes = kept.len();
+        // One byte over the limit proves that it is exceeded.
+        let room = (usize::from(limits.head_bytes_max) + 1).saturating_sub(kept_bytes);
+        kept.extend_from_slice(&input[..input.len().min(room)]);
+        match end_of_head(&kept, kept_bytes)? {
+            Some(end) if end <= usize::from(limits.head_bytes_max) => {
+                kept.truncate(end);
+                Ok(Some(TakenHead { bytes: Cow::Owned(*kept), used_bytes: end - kept_bytes }))
+            }
+            None if kept.len() <= usize::from(limits.head_bytes_max) => {
+                self.0 = Some(kept);
+                Ok(None)
+            }
+            _ => Err(HttpError::HeadTooBig { limit: limits.head_bytes_max }),
+        }
+    }
+
+    /// No head is incomplete: no memory is held. An incomplete one can be given a time limit.
+    pub fn is_idle(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Bytes allocated for what is incomplete.
+    pub fn memory_bytes(&self) -> usize {
+        self.0.as_deref().map_or(0, |kept| size_of::<Vec<u8>>() + kept.capacity())
+    }
+
+    fn take_first<'a>(
+        &mut self,
+        input: &'a [u8],
+        limits: &HttpLimits,
+    ) -> Result<Option<TakenHead<'a>>, HttpError> {
+        match end_of_head(input, 0)? {
+            Some(end) if end <= usize::from(limits.head_bytes_max) => {
+                Ok(Some(TakenHead { bytes: Cow::Borrowed(&input[..end]), used_bytes: end }))
+            }
+            None if input.is_empty() => Ok(None),
+            None if input.len() <= usize::from(limits.head_bytes_max) => {
+                self.0 = Some(Box::new(input.to_vec()));
+                Ok(None)
+            }
+            _ => Err(HttpError::HeadTooBig { limit: limits.head_bytes_max }),
+        }
+    }
+}
+
+/// Where the first empty line ends. Looks at bytes from `from` on, and at the three before.
+///
+/// A single empty line in front of the request line does not count (RFC 9112 section 2.2); two are a head
+/// without a request line, which the parser refuses.
+fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, HttpError> {
+    let mut searched = from;
+    while let Some(found) = bytes[searched..].iter().position(|&byte| byte == b'\n') {
+        let end = searched + found + 1;
+        let Some(line) = bytes[..end].strip_suffix(b"\r\n") else { return Err(HttpError::BareLineFeed) };
+        if line.ends_with(b"\r\n") {
+            return Ok(Some(end));
+        }
+        searched = end;
+    }
+    Ok(None)
+}
