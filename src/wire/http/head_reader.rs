@@ -7,7 +7,16 @@ use super::head::HttpLimits;
 
 /// One connection's state while a request head is incomplete: eight bytes when there is none.
 #[derive(Debug, Default)]
-pub struct HeadReader(Option<Box<Vec<u8>>>);
+pub struct HeadReader(Option<Box<PartialHead>>);
+
+#[derive(Debug)]
+struct PartialHead {
+    /// Searched, without the end.
+    bytes: Vec<u8>,
+    /// Work done, so that a test can see that it is linear.
+    #[cfg(test)]
+    searched_bytes: usize,
+}
 
 /// A whole request head, up to and with its empty line.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,16 +39,20 @@ impl HeadReader {
         limits: &HttpLimits,
     ) -> Result<Option<TakenHead<'a>>, HttpError> {
         let Some(mut kept) = self.0.take() else { return self.take_first(input, limits) };
-        let kept_bytes = kept.len();
+        let kept_bytes = kept.bytes.len();
         // One byte over the limit proves that it is exceeded.
         let room = (usize::from(limits.head_bytes_max) + 1).saturating_sub(kept_bytes);
-        kept.extend_from_slice(&input[..input.len().min(room)]);
-        match end_of_head(&kept, kept_bytes)? {
+        kept.bytes.extend_from_slice(&input[..input.len().min(room)]);
+        #[cfg(test)]
+        {
+            kept.searched_bytes += kept.bytes.len() - kept_bytes;
+        }
+        match end_of_head(&kept.bytes, kept_bytes)? {
             Some(end) if end <= usize::from(limits.head_bytes_max) => {
-                kept.truncate(end);
-                Ok(Some(TakenHead { bytes: Cow::Owned(*kept), used_bytes: end - kept_bytes }))
+                kept.bytes.truncate(end);
+                Ok(Some(TakenHead { bytes: Cow::Owned(kept.bytes), used_bytes: end - kept_bytes }))
             }
-            None if kept.len() <= usize::from(limits.head_bytes_max) => {
+            None if kept.bytes.len() <= usize::from(limits.head_bytes_max) => {
                 self.0 = Some(kept);
                 Ok(None)
             }
@@ -54,7 +67,12 @@ impl HeadReader {
 
     /// Bytes allocated for what is incomplete.
     pub fn memory_bytes(&self) -> usize {
-        self.0.as_deref().map_or(0, |kept| size_of::<Vec<u8>>() + kept.capacity())
+        self.0.as_deref().map_or(0, |kept| size_of::<PartialHead>() + kept.bytes.capacity())
+    }
+
+    #[cfg(test)]
+    pub(super) fn searched_bytes(&self) -> usize {
+        self.0.as_deref().map_or(0, |kept| kept.searched_bytes)
     }
 
     fn take_first<'a>(
@@ -68,7 +86,11 @@ impl HeadReader {
             }
             None if input.is_empty() => Ok(None),
             None if input.len() <= usize::from(limits.head_bytes_max) => {
-                self.0 = Some(Box::new(input.to_vec()));
+                self.0 = Some(Box::new(PartialHead {
+                    bytes: input.to_vec(),
+                    #[cfg(test)]
+                    searched_bytes: input.len(),
+                }));
                 Ok(None)
             }
             _ => Err(HttpError::HeadTooBig { limit: limits.head_bytes_max }),

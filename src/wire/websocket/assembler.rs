@@ -50,6 +50,9 @@ struct Partial {
     /// Frames begun of this message.
     fragments: u32,
     handed_out: Option<HandedOut>,
+    /// Text validated, repetitions included, so that a test can see that the work is linear.
+    #[cfg(test)]
+    validated_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +133,11 @@ impl Assembler {
         self.0.as_deref().map_or(0, |partial| {
             size_of::<Partial>() + partial.message.capacity() + partial.control.capacity()
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn validated_bytes(&self) -> usize {
+        self.0.as_deref().map_or(0, |partial| partial.validated_bytes)
     }
 
     /// Drops what the caller had a reference to, and the box if nothing else is in it.
@@ -295,6 +303,10 @@ impl Partial {
     fn check_utf8(&mut self) -> Result<(), Violation> {
         if self.message_kind != Some(DataKind::Text) {
             return Ok(());
+        }
+        #[cfg(test)]
+        {
+            self.validated_bytes += self.message.len() - self.utf8_bytes;
         }
         match std::str::from_utf8(&self.message[self.utf8_bytes..]) {
             Ok(_) => self.utf8_bytes = self.message.len(),
