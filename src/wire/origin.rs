@@ -167,3 +167,111 @@ fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
         None => port.is_empty().then_some((host, None)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(origin: &str, host: Option<&str>, list: &[&str]) -> bool {
+        let list: Vec<OriginPattern> = list.iter().map(|text| text.parse().expect("valid pattern")).collect();
+        origin_allowed(origin, host, &list)
+    }
+
+    #[test]
+    fn t5_9_same_origin() {
+        let rows = [
+            ("http://example.com", "example.com", true),
+            ("http://example.com:8000", "example.com:8000", true),
+            ("http://EXAMPLE.com", "example.COM", true),
+            ("http://example.com", "example.com:80", true),
+            ("https://example.com", "example.com", true),
+            ("https://example.com", "example.com:443", true),
+            ("http://[::1]:8000", "[::1]:8000", true),
+            ("http://example.com", "example.com:8000", false),
+            ("http://example.com:8000", "example.com", false),
+            ("https://example.com", "example.com:80", false),
+            ("http://example.com.evil.org", "example.com", false),
+            ("http://evilexample.com", "example.com", false),
+            ("http://example.co", "example.com", false),
+            ("null", "null", false),
+            ("", "", false),
+            ("http://", "", false),
+            ("http://example.com/", "example.com", false),
+            ("http://u@example.com", "example.com", false),
+            ("http://example.com:80:80", "example.com", false),
+            ("http://example.com:", "example.com", false),
+            ("http://example.com:99999", "example.com:99999", false),
+            ("http://example.com http://evil.org", "example.com", false),
+            ("http://exa%6dple.com", "example.com", false),
+            ("http://[::1", "[::1", false),
+            ("http://[]", "[]", false),
+        ];
+        for (origin, host, want) in rows {
+            assert_eq!(allowed(origin, Some(host), &[]), want, "{origin} at {host}");
+            assert!(!allowed(origin, None, &[]), "{origin} without a host");
+        }
+    }
+
+    #[test]
+    fn t5_9_listed_origins() {
+        let rows = [
+            ("https://example.com", "https://example.com", true),
+            ("https://example.com", "https://example.com:443", true),
+            ("https://example.com:443", "https://EXAMPLE.com", true),
+            ("https://example.com", "http://example.com", false),
+            ("https://example.com", "https://example.com:8443", false),
+            ("https://example.com", "https://example.com.evil.org", false),
+            ("https://example.com", "https://www.example.com", false),
+            ("https://example.com", "https://example.com/", false),
+            ("https://example.com", "https://example.com@evil.org", false),
+            ("https://example.com", "null", false),
+            ("*.example.com", "https://a.example.com", true),
+            ("*.example.com", "http://a.b.EXAMPLE.com", true),
+            ("*.example.com", "https://a.example.com:8443", false),
+            ("*.example.com", "https://example.com", false),
+            ("*.example.com", "https://.example.com", false),
+            ("*.example.com", "https://evilexample.com", false),
+            ("*.example.com", "https://a.example.com.evil.org", false),
+            ("https://*.example.com", "https://a.example.com", true),
+            ("https://*.example.com", "http://a.example.com", false),
+            ("https://*.example.com:8443", "https://a.example.com:8443", true),
+            ("https://*.example.com:8443", "https://a.example.com", false),
+            ("capacitor://localhost", "capacitor://localhost", true),
+            ("http://[::1]:3000", "http://[::1]:3000", true),
+            ("null", "null", true),
+            ("null", "NULL", false),
+            ("null", "https://null", false),
+            ("*", "https://anything.org:1", true),
+            ("*", "null", true),
+        ];
+        for (pattern, origin, want) in rows {
+            assert_eq!(allowed(origin, Some("broker.local"), &[pattern]), want, "{origin} by {pattern}");
+        }
+        assert!(allowed("http://b", None, &["http://a", "http://b"]));
+    }
+
+    #[test]
+    fn patterns_that_stop_the_start() {
+        let rows = [
+            ("", OriginPatternError::Malformed),
+            ("example.com", OriginPatternError::SchemeMissing),
+            ("localhost:3000", OriginPatternError::SchemeMissing),
+            ("https://example.com/", OriginPatternError::Malformed),
+            ("https://example.com/path", OriginPatternError::Malformed),
+            ("https://a*.example.com", OriginPatternError::Malformed),
+            ("https://*example.com", OriginPatternError::Malformed),
+            ("*.", OriginPatternError::Malformed),
+            ("**", OriginPatternError::Malformed),
+            ("https://*", OriginPatternError::Malformed),
+            ("https://.example.com", OriginPatternError::Malformed),
+            ("https://example.com:port", OriginPatternError::Malformed),
+            ("https://example.com:65536", OriginPatternError::Malformed),
+            ("https://user@example.com", OriginPatternError::Malformed),
+            ("1http://example.com", OriginPatternError::Malformed),
+            (" https://example.com", OriginPatternError::Malformed),
+        ];
+        for (text, want) in rows {
+            assert_eq!(text.parse::<OriginPattern>(), Err(want), "{text:?}");
+        }
+    }
+}

@@ -96,7 +96,7 @@ pub fn parse_head<'a>(bytes: &'a [u8], limits: &HttpLimits) -> Result<Option<Hea
     let used = match request.parse_with_uninit_headers(bytes, &mut slots[..headers_max]) {
         Ok(httparse::Status::Complete(used)) => used,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(from_httparse(error, headers_max as u16)),
+        Err(error) => return Err(from_httparse(error, bytes, headers_max as u16)),
     };
     let bytes = &bytes[..used];
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
@@ -301,11 +301,19 @@ fn locate(bytes: &[u8], header: &httparse::Header<'_>) -> Option<Field> {
     })
 }
 
-fn from_httparse(error: httparse::Error, headers_max: u16) -> HttpError {
+fn from_httparse(error: httparse::Error, bytes: &[u8], headers_max: u16) -> HttpError {
     match error {
         httparse::Error::TooManyHeaders => HttpError::TooManyHeaders { limit: headers_max },
         httparse::Error::HeaderName | httparse::Error::HeaderValue => HttpError::Header,
-        httparse::Error::Version => HttpError::Version,
-        httparse::Error::NewLine | httparse::Error::Status | httparse::Error::Token => HttpError::RequestLine,
+        // A target with a space leaves something else where the version should be.
+        httparse::Error::Version
+            if bytes.split(|&byte| byte == b' ').nth(2).is_some_and(|word| word.starts_with(b"HTTP/")) =>
+        {
+            HttpError::Version
+        }
+        httparse::Error::Version
+        | httparse::Error::NewLine
+        | httparse::Error::Status
+        | httparse::Error::Token => HttpError::RequestLine,
     }
 }
