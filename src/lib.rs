@@ -41,6 +41,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod auth;
 pub mod core;
 pub mod timer;
 pub mod wire;

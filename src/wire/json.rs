@@ -104,6 +104,17 @@ impl Json {
         Ok(Value { raw: text.get(start..end).ok_or(JsonError::Empty)? })
     }
 
+    /// JSON for bytes of which nothing is known: themselves if they are JSON (without raw line ends), else the
+    /// string they are if they are UTF-8. `None`: neither.
+    pub fn text_of<'b>(&mut self, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
+        if let Ok(value) = self.parse(bytes) {
+            return Some(without_raw_newlines(value.raw()));
+        }
+        let mut text = Vec::with_capacity(bytes.len() + 2);
+        append_string(std::str::from_utf8(bytes).ok()?, &mut text);
+        Some(Cow::Owned(text))
+    }
+
     /// simd-json refuses numbers beyond its machine types. With `any_number` they stand for zero in the scratch
     /// copy, if they are numbers by the grammar: the text is what counts, and it goes on unchanged.
     fn check(&mut self, text: &[u8], any_number: bool) -> Result<(), simd_json::Error> {
@@ -131,6 +142,20 @@ pub enum Kind {
     String,
     Array,
     Object,
+}
+
+impl Kind {
+    /// With its article, for messages: `a string`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool => "a boolean",
+            Self::Number => "a number",
+            Self::String => "a string",
+            Self::Array => "an array",
+            Self::Object => "an object",
+        }
+    }
 }
 
 /// One value inside a checked text: its bytes, without white space around them.
@@ -239,8 +264,13 @@ impl<'t> Object<'t> {
     pub fn read<const N: usize>(self, names: [&'static str; N]) -> Result<[Option<Value<'t>>; N], JsonError> {
         let mut found = [None; N];
         for (name, value) in self.members() {
+            let unescaped = name.raw.contains(&b'\\').then(|| name.as_str().unwrap_or_default());
+            let name = match &unescaped {
+                Some(text) => text.as_bytes(),
+                None => name.raw.get(1..name.raw.len().saturating_sub(1)).unwrap_or_default(),
+            };
             for (wanted, place) in names.iter().zip(&mut found) {
-                if name.is_string(wanted) && place.replace(value).is_some() {
+                if name == wanted.as_bytes() && place.replace(value).is_some() {
                     return Err(JsonError::RepeatedName { name: wanted });
                 }
             }

@@ -224,6 +224,21 @@ fn written_json_is_what_was_meant() {
 }
 
 #[test]
+fn bytes_of_unknown_kind_become_json_if_they_can() {
+    let table: [(&[u8], Option<&[u8]>); 6] = [
+        (b" {\"a\":\n1} ", Some(b"{\"a\": 1}")),
+        (b"\"x\"", Some(b"\"x\"")),
+        (b"12", Some(b"12")),
+        (b"hello \"you\"", Some(b"\"hello \\\"you\\\"\"")),
+        (b"", Some(b"\"\"")),
+        (b"\xff\xfe", None),
+    ];
+    for (bytes, want) in table {
+        assert_eq!(Json::new().text_of(bytes).as_deref(), want, "{bytes:?}");
+    }
+}
+
+#[test]
 fn scratch_space_of_a_large_text_is_given_back() {
     let mut json = Json::new();
     assert!(json.parse(format!("[{}1]", "1,".repeat(KEPT_TEXT_BYTES_MAX)).as_bytes()).is_ok());
