@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base64ct::{Base64, Encoding};
+use data_encoding::BASE64;
 
 use super::error::{Malformed, Part, Problem, TokenError};
 use super::token::{self, Keys};
@@ -200,7 +200,9 @@ impl<'t> Claims<'t> {
     fn info(&self, json: &mut Json) -> Result<Option<Arc<Payload>>, TokenError> {
         if let Some(value) = present(self.b64info) {
             let Some(encoded) = value.as_str() else { return wrong_type("b64info", value, "a string") };
-            let Ok(bytes) = Base64::decode_vec(&encoded) else { return bad("b64info", Problem::NotBase64) };
+            let Ok(bytes) = BASE64.decode(encoded.as_bytes()) else {
+                return bad("b64info", Problem::NotBase64);
+            };
             if !bytes.is_empty() {
                 let text = json.text_of(&bytes).map(|text| Payload::Json(text.into()));
                 return Ok(Some(Arc::new(text.unwrap_or_else(|| Payload::Binary(bytes.into())))));

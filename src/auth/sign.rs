@@ -1,6 +1,6 @@
 //! Making tokens: for the command line, the embedded default and tests.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use data_encoding::BASE64URL_NOPAD;
 
 use super::token::Keys;
 
@@ -8,11 +8,11 @@ use super::token::Keys;
 ///
 /// `claims`: the payload as JSON, taken as it is.
 pub fn sign(claims: &[u8], keys: &Keys) -> String {
-    let mut token = Base64UrlUnpadded::encode_string(br#"{"alg":"HS256","typ":"JWT"}"#);
+    let mut token = BASE64URL_NOPAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
     token.push('.');
-    token.push_str(&Base64UrlUnpadded::encode_string(claims));
+    BASE64URL_NOPAD.encode_append(claims, &mut token);
     let signature = keys.sign(token.as_bytes());
     token.push('.');
-    token.push_str(&Base64UrlUnpadded::encode_string(signature.as_ref()));
+    BASE64URL_NOPAD.encode_append(signature.as_ref(), &mut token);
     token
 }

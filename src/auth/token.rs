@@ -1,6 +1,6 @@
 //! Compact HS256 tokens: from text to the bytes of a payload that can be trusted.
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 
 use super::error::{Malformed, Part, TokenError};
@@ -12,6 +12,17 @@ pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// HMAC-SHA256 tags have this length.
 const SIGNATURE_BYTES: usize = 32;
+
+/// What the usual libraries write for HS256, encoded: good as they stand, without decoding and parsing them (a fifth
+/// of a verification).
+const USUAL_HEADERS: [&str; 3] = [
+    // {"alg":"HS256","typ":"JWT"}
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9",
+    // {"typ":"JWT","alg":"HS256"}
+    "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9",
+    // {"alg":"HS256"}
+    "eyJhbGciOiJIUzI1NiJ9",
+];
 
 /// The keys tokens may be signed with, prepared once.
 #[derive(Debug, Clone)]
@@ -87,8 +98,10 @@ pub fn verify_signature(
 
     decode(signature, Part::Signature, payload)?;
     let tag: Option<[u8; SIGNATURE_BYTES]> = payload.as_slice().try_into().ok();
-    decode(header, Part::Header, payload)?;
-    check_header(payload, json)?;
+    if !USUAL_HEADERS.contains(&header) {
+        decode(header, Part::Header, payload)?;
+        check_header(payload, json)?;
+    }
     if signature.is_empty() {
         return Err(Malformed::EmptySignature.into());
     }
@@ -99,12 +112,15 @@ pub fn verify_signature(
 }
 
 /// Strict base64url: no padding, no other alphabet, no white space, no unused bits.
+///
+/// The text is known to who sent it, so the decoder need not run in constant time: a table is four times faster.
 fn decode(segment: &str, part: Part, bytes: &mut Vec<u8>) -> Result<(), TokenError> {
+    let length = BASE64URL_NOPAD.decode_len(segment.len()).map_err(|_| Malformed::Base64 { part })?;
     bytes.clear();
-    bytes.resize(segment.len(), 0);
-    let decoded = Base64UrlUnpadded::decode(segment, bytes).map_err(|_| Malformed::Base64 { part })?;
-    let length = decoded.len();
-    bytes.truncate(length);
+    bytes.resize(length, 0);
+    let decoded =
+        BASE64URL_NOPAD.decode_mut(segment.as_bytes(), bytes).map_err(|_| Malformed::Base64 { part })?;
+    bytes.truncate(decoded);
     Ok(())
 }
 
@@ -133,4 +149,18 @@ fn object<'b>(bytes: &'b [u8], part: Part, json: &mut Json) -> Result<Object<'b>
     let value = json.parse(bytes).map_err(|error| Malformed::Json { part, error })?;
     let found = value.kind().name();
     value.as_object().ok_or_else(|| Malformed::NotAnObject { part, found }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_headers_would_pass_the_check() {
+        for header in USUAL_HEADERS {
+            let mut bytes = Vec::new();
+            decode(header, Part::Header, &mut bytes).expect("base64url");
+            assert_eq!(check_header(&bytes, &mut Json::new()), Ok(()), "{header}");
+        }
+    }
 }

@@ -99,9 +99,7 @@ impl Json {
             ErrorType::InvalidUtf8 if error.index() == 0 => JsonError::Utf8,
             _ => JsonError::Syntax { at: error.index() },
         })?;
-        let start = scan::skip_space(text, 0);
-        let end = scan::value_end(text, start);
-        Ok(Value { raw: text.get(start..end).ok_or(JsonError::Empty)? })
+        Ok(Value { raw: scan::trim(text) })
     }
 
     /// JSON for bytes of which nothing is known: themselves if they are JSON (without raw line ends), else the

@@ -25,14 +25,21 @@ pub(super) fn next_value(rest: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Where the first byte at or after `at` is that is not white space.
-pub(super) fn skip_space(text: &[u8], at: usize) -> usize {
+fn skip_space(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     rest.iter().position(|byte| !is_space(*byte)).map_or(text.len(), |count| at + count)
 }
 
+/// A text without the white space around it.
+pub(super) fn trim(text: &[u8]) -> &[u8] {
+    let start = skip_space(text, 0);
+    let end = text.iter().rposition(|byte| !is_space(*byte)).map_or(start, |last| last + 1);
+    text.get(start..end).unwrap_or_default()
+}
+
 /// Where the value that begins at `start` ends. The end of the text if it does not end before; always beyond
 /// `start` unless the text ends there.
-pub(super) fn value_end(text: &[u8], start: usize) -> usize {
+fn value_end(text: &[u8], start: usize) -> usize {
     match text.get(start) {
         None => text.len(),
         Some(b'"') => string_end(text, start),
@@ -54,7 +61,7 @@ fn is_space(byte: u8) -> bool {
 fn string_end(text: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     loop {
-        at = find(text, at, |byte| byte == b'"' || byte == b'\\');
+        at = find(text, at, |word| equal(word, b'"') | equal(word, b'\\'));
         match text.get(at) {
             None => return text.len(),
             Some(b'\\') => at += 2,
@@ -69,7 +76,10 @@ fn container_end(text: &[u8], start: usize) -> usize {
     let mut at = start;
     loop {
         // Bit 5 is all that separates `[` from `{` and `]` from `}`.
-        at = find(text, at, |byte| byte == b'"' || byte | 0x20 == b'{' || byte | 0x20 == b'}');
+        at = find(text, at, |word| {
+            let folded = word | (ONES * 0x20);
+            equal(word, b'"') | equal(folded, b'{') | equal(folded, b'}')
+        });
         match text.get(at) {
             None => return text.len(),
             Some(b'"') => at = string_end(text, at),
@@ -88,20 +98,45 @@ fn container_end(text: &[u8], start: usize) -> usize {
     }
 }
 
-/// Where the first byte at or after `at` is that `stops`; the end of the text if none does.
+/// Where the first byte at or after `at` is that `hits` marks; the end of the text if there is none.
 ///
-/// Sixteen bytes at a time, without an early exit inside them: the compiler makes one vector comparison of it.
+/// `hits` looks at eight bytes at once, the first one lowest, and sets the top bit of each that it marks. Bits above
+/// the lowest one set may be wrong, as those of [`equal`] and [`below_space`] are.
 #[inline]
-pub(super) fn find(text: &[u8], at: usize, stops: impl Fn(u8) -> bool) -> usize {
+pub(super) fn find(text: &[u8], at: usize, hits: impl Fn(u64) -> u64) -> usize {
     let mut at = at;
-    while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
-        if chunk.iter().fold(false, |any, byte| any | stops(*byte)) {
-            break;
+    while let Some(word) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let marks = hits(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return at + first(marks);
         }
-        at += 16;
+        at += 8;
     }
     let rest = text.get(at..).unwrap_or_default();
-    rest.iter().position(|byte| stops(*byte)).map_or(text.len(), |count| at + count)
+    let mut word = [0_u8; 8];
+    word[..rest.len()].copy_from_slice(rest);
+    let marks = hits(u64::from_le_bytes(word));
+    if marks == 0 { text.len() } else { text.len().min(at + first(marks)) }
+}
+
+fn first(marks: u64) -> usize {
+    (marks.trailing_zeros() / 8) as usize
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
+/// Marks the bytes of a word that are `byte`.
+#[inline]
+pub(super) fn equal(word: u64, byte: u8) -> u64 {
+    let zero_where_equal = word ^ (ONES * u64::from(byte));
+    zero_where_equal.wrapping_sub(ONES) & !zero_where_equal & TOPS
+}
+
+/// Marks the bytes of a word that are below 0x20.
+#[inline]
+pub(super) fn below_space(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x20) & !word & TOPS
 }
 
 /// The content of a string without its quotes. `None`: not possible in checked text.

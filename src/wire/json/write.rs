@@ -2,18 +2,18 @@
 
 use std::borrow::Cow;
 
-use super::scan::find;
+use super::scan::{below_space, equal, find};
 
 /// Appends `text` as a JSON string, quotes included.
 pub fn append_string(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    let special = |word| below_space(word) | equal(word, b'"') | equal(word, b'\\');
     let mut rest = text.as_bytes();
     out.push(b'"');
     loop {
-        let (plain, special) =
-            rest.split_at(find(rest, 0, |byte| byte < 0x20 || byte == b'"' || byte == b'\\'));
+        let (plain, escaped) = rest.split_at(find(rest, 0, special));
         out.extend_from_slice(plain);
-        let Some((byte, after)) = special.split_first() else { break };
+        let Some((byte, after)) = escaped.split_first() else { break };
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -49,9 +49,8 @@ pub fn append_u64(number: u64, out: &mut Vec<u8>) {
 /// A checked value with every line end between its tokens turned into a space, and otherwise unchanged. Inside
 /// strings there are none: JSON wants them escaped there. Clients that frame messages by line ends depend on it.
 pub fn without_raw_newlines(raw: &[u8]) -> Cow<'_, [u8]> {
-    let is_newline = |byte| byte == b'\n' || byte == b'\r';
-    if find(raw, 0, is_newline) == raw.len() {
+    if find(raw, 0, |word| equal(word, b'\n') | equal(word, b'\r')) == raw.len() {
         return Cow::Borrowed(raw);
     }
-    Cow::Owned(raw.iter().map(|byte| if is_newline(*byte) { b' ' } else { *byte }).collect())
+    Cow::Owned(raw.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect())
 }
