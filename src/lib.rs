@@ -42,6 +42,7 @@
 #![deny(unsafe_code)]
 
 pub mod auth;
+pub mod config;
 pub mod core;
 pub mod timer;
 pub mod wire;

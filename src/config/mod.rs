@@ -1,0 +1,213 @@
+//! What the operator wrote, and the validated form that the rest of the program sees.
+//!
+//! Three steps: the file and the environment become one tree, the tree becomes the `raw` structs (unknown keys are
+//! refused), and those become [`Config`], which is valid by construction. No file, clock or environment is read
+//! here: the caller hands in texts, variables, a function that reads a secret's file, and random bytes.
+//!
+//! Invariants:
+//! - Whoever holds a [`Config`] need not check anything in it again.
+//! - No error and no warning contains a secret; secrets show as `***`.
+//! - Defaults live in `raw` alone; the files that `default-config` writes are tested against it.
+
+mod duration;
+mod environment;
+mod error;
+mod migration;
+mod network;
+mod raw;
+mod read;
+mod reload;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+
+pub use self::error::{ConfigError, ConfigWarning};
+pub use self::migration::{Migration, MigrationError, default_config};
+pub use self::network::Network;
+pub use self::raw::{LogFormat, LogLevel};
+use crate::auth::secret::Secret;
+use crate::core::channel::namespace_name;
+use crate::core::namespace::Namespace;
+
+/// The whole configuration.
+#[derive(Debug)]
+pub struct Config {
+    pub server: Server,
+    pub limits: Limits,
+    /// In the order they were written; the first serves requests that name none. At least one.
+    pub apps: Vec<App>,
+    pub warnings: Vec<ConfigWarning>,
+}
+
+/// Listeners, threads and the end of the process.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Server {
+    /// At least one, without repetition.
+    pub http: Vec<SocketAddr>,
+    pub ops: SocketAddr,
+    /// `None`: one per core.
+    pub shards: Option<NonZeroU16>,
+    pub control_threads: NonZeroU16,
+    /// Connections that wait in the kernel for being accepted, per listener.
+    pub accept_backlog: u32,
+    pub trusted_proxies: Vec<Network>,
+    /// `*`, `null`, `scheme://host[:port]`, `scheme://*.host[:port]` or `*.host`, in lower case. Empty: only
+    /// pages of the same origin.
+    pub allowed_origins: Vec<Box<str>>,
+    /// From the order to stop until the first close.
+    pub drain_grace_ms: u32,
+    /// From the first close to the last.
+    pub drain_spread_ms: u32,
+    pub log_format: LogFormat,
+    pub log_level: LogLevel,
+}
+
+/// Bounds on what peers may do. Everything in bytes, milliseconds or pieces.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// 0: 90 % of the rings' descriptor tables.
+    pub connections_max: u32,
+    /// 0: no bound.
+    pub connections_per_address_max: u32,
+    /// 0: no bound.
+    pub handshakes_per_address_per_second: u32,
+    pub header_bytes_max: usize,
+    pub headers_max: usize,
+    pub header_timeout_ms: u32,
+    pub http_body_bytes_max: usize,
+    pub message_bytes_max: usize,
+    pub fragments_max: u32,
+    pub fragment_timeout_ms: u32,
+    pub pings_per_second_max: u32,
+    pub commands_per_frame_max: usize,
+    pub errors_in_a_row_max: u32,
+    /// Subscribe and unsubscribe commands of one connection.
+    pub subscribes_per_second_max: u32,
+    pub token_bytes_max: usize,
+    pub user_id_bytes_max: usize,
+    pub info_bytes_max: usize,
+    pub publication_bytes_max: usize,
+    pub broadcast_channels_max: usize,
+    pub queue_frames_max: u32,
+    pub write_timeout_ms: u32,
+}
+
+/// One tenant: its own users, channels and secrets.
+#[derive(Debug)]
+pub struct App {
+    /// 1 to 64 of `[A-Za-z0-9_-]`; no path that the server uses itself.
+    pub id: Box<str>,
+    pub key: Option<Box<str>>,
+    pub secret: Option<Secret>,
+    pub previous_secret: Option<Secret>,
+    pub token_hmac_secret_key: Option<Secret>,
+    pub token_hmac_previous_secret_key: Option<Secret>,
+    /// `None`: the backend API refuses everybody.
+    pub api_key: Option<Secret>,
+    /// `None`: the dialect is off.
+    pub centrifuge: Option<Centrifuge>,
+    /// Sorted by name; `""` is always there.
+    namespaces: Vec<Namespace>,
+}
+
+impl App {
+    /// The settings of a channel; `None`: it names a namespace that is not configured. O(log namespaces), no
+    /// allocation.
+    pub fn namespace(&self, channel: &str) -> Option<&Namespace> {
+        let name = namespace_name(channel);
+        let at = self.namespaces.binary_search_by(|namespace| (*namespace.name).cmp(name)).ok()?;
+        self.namespaces.get(at)
+    }
+
+    /// Sorted by name; `""` comes first and is always there.
+    pub fn namespaces(&self) -> &[Namespace] {
+        &self.namespaces
+    }
+}
+
+/// Options of the Centrifuge dialect, named as in Centrifugo v6.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Centrifuge {
+    /// Whole seconds: it is announced in seconds.
+    pub ping_interval_ms: u32,
+    /// Less than the ping interval.
+    pub pong_timeout_ms: u32,
+    pub stale_close_delay_ms: u32,
+    pub expired_close_delay_ms: u32,
+    pub channel_max_length: usize,
+    /// Subscriptions of one connection.
+    pub channel_limit: usize,
+    /// Connections of one user; 0: no bound.
+    pub user_connection_limit: u32,
+    /// Bytes that may wait for one connection.
+    pub queue_max_size: usize,
+    pub allow_anonymous_connect_without_token: bool,
+    pub disallow_anonymous_connection_tokens: bool,
+    /// Demanded of `aud`, if set.
+    pub token_audience: Option<Box<str>>,
+    /// Demanded of `iss`, if set.
+    pub token_issuer: Option<Box<str>>,
+}
+
+/// Reads a secret's file for a `…_FILE` variable.
+pub type ReadFile<'a> = &'a mut dyn FnMut(&str) -> std::io::Result<Vec<u8>>;
+
+impl Config {
+    /// Reads a configuration file's `text` and what the environment changes in it.
+    ///
+    /// `variables`: all of the environment; those that do not begin with `POLYCAST_` are passed over.
+    pub fn load(
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+        read_file: ReadFile<'_>,
+    ) -> Result<Self, ConfigError> {
+        let (raw, warnings) = read::read(text, variables, read_file)?;
+        validate::validate(raw, warnings)
+    }
+
+    /// What runs without a file: loopback, in memory, secrets made up here. `random` fills its argument with
+    /// unpredictable bytes.
+    pub fn embedded(random: &mut dyn FnMut(&mut [u8])) -> Result<Self, ConfigError> {
+        let mut no_file = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        Self::embedded_with(std::iter::empty(), &mut no_file, random)
+    }
+
+    /// As [`embedded`](Self::embedded), with what the environment changes in it.
+    ///
+    /// Errors: `OpenWithoutSecrets` where a listener is reachable from elsewhere and a secret was made up.
+    pub fn embedded_with(
+        variables: impl IntoIterator<Item = (String, String)>,
+        read_file: ReadFile<'_>,
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<Self, ConfigError> {
+        let (mut raw, warnings) = read::read(EMBEDDED, variables, read_file)?;
+        let made = raw.make_missing_secrets(random);
+        let config = validate::validate(raw, warnings)?;
+        let addresses = || config.server.http.iter().map(|address| ("server.http", address));
+        let open =
+            addresses().chain([("server.ops", &config.server.ops)]).find(|(_, a)| !a.ip().is_loopback());
+        match (open, made) {
+            (Some((key, address)), Some(secret)) => {
+                Err(ConfigError::OpenWithoutSecrets { key: key.into(), address: *address, secret })
+            }
+            _ => Ok(config),
+        }
+    }
+}
+
+/// Everything else is as in `raw`.
+const EMBEDDED: &str = r#"
+[server]
+http = ["127.0.0.1:8000", "[::1]:8000"]
+ops = "127.0.0.1:8002"
+[[apps]]
+id = "1"
+[[apps.namespaces]]
+name = ""
+allow_subscribe_for_client = true
+allow_publish_for_client = true
+"#;

@@ -1,0 +1,267 @@
+//! What the operator may write. One struct per table; their `Default`s are the one place where defaults live.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use super::duration::Duration;
+use crate::core::namespace::SlowConsumer;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub server: RawServer,
+    pub limits: RawLimits,
+    pub apps: Vec<RawApp>,
+}
+
+/// `[server]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawServer {
+    pub http: OneOrMany,
+    pub ops: String,
+    pub shards: u64,
+    pub control_threads: u64,
+    pub accept_backlog: u64,
+    pub trusted_proxies: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    pub drain_grace: Duration,
+    pub drain_spread: Duration,
+    pub log_format: LogFormat,
+    pub log_level: LogLevel,
+}
+
+impl Default for RawServer {
+    fn default() -> Self {
+        Self {
+            http: OneOrMany(vec!["127.0.0.1:8000".to_owned()]),
+            ops: "127.0.0.1:8002".to_owned(),
+            shards: 0,
+            control_threads: 1,
+            accept_backlog: 4_096,
+            trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
+            drain_grace: Duration::from_s(5),
+            drain_spread: Duration::from_s(20),
+            log_format: LogFormat::default(),
+            log_level: LogLevel::default(),
+        }
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The least severe log line that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `[limits]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLimits {
+    pub connections_max: u64,
+    pub connections_per_address_max: u64,
+    pub handshakes_per_address_per_second: u64,
+    pub header_bytes_max: u64,
+    pub headers_max: u64,
+    pub header_timeout: Duration,
+    pub http_body_bytes_max: u64,
+    pub message_bytes_max: u64,
+    pub fragments_max: u64,
+    pub fragment_timeout: Duration,
+    pub pings_per_second_max: u64,
+    pub commands_per_frame_max: u64,
+    pub errors_in_a_row_max: u64,
+    pub subscribes_per_second_max: u64,
+    pub token_bytes_max: u64,
+    pub user_id_bytes_max: u64,
+    pub info_bytes_max: u64,
+    pub publication_bytes_max: u64,
+    pub broadcast_channels_max: u64,
+    pub queue_frames_max: u64,
+    pub write_timeout: Duration,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 0,
+            connections_per_address_max: 0,
+            handshakes_per_address_per_second: 0,
+            header_bytes_max: 16 * 1_024,
+            headers_max: 100,
+            header_timeout: Duration::from_s(5),
+            http_body_bytes_max: 1_024 * 1_024,
+            message_bytes_max: 64 * 1_024,
+            fragments_max: 1_024,
+            fragment_timeout: Duration::from_s(30),
+            pings_per_second_max: 100,
+            commands_per_frame_max: 256,
+            errors_in_a_row_max: 50,
+            subscribes_per_second_max: 1_000,
+            token_bytes_max: 16 * 1_024,
+            user_id_bytes_max: 255,
+            info_bytes_max: 1_024,
+            publication_bytes_max: 64 * 1_024,
+            broadcast_channels_max: 10_000,
+            queue_frames_max: 16_384,
+            write_timeout: Duration::from_s(10),
+        }
+    }
+}
+
+/// `[[apps]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawApp {
+    pub id: Option<String>,
+    pub key: Option<String>,
+    pub secret: Option<RawSecret>,
+    pub previous_secret: Option<RawSecret>,
+    pub token_hmac_secret_key: Option<RawSecret>,
+    pub token_hmac_previous_secret_key: Option<RawSecret>,
+    pub api_key: Option<RawSecret>,
+    pub centrifuge: RawCentrifuge,
+    pub namespaces: Vec<RawNamespace>,
+}
+
+/// `[apps.centrifuge]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawCentrifuge {
+    pub enabled: Option<bool>,
+    pub ping_interval: Duration,
+    pub pong_timeout: Duration,
+    pub stale_close_delay: Duration,
+    pub expired_close_delay: Duration,
+    pub channel_max_length: u64,
+    pub channel_limit: u64,
+    pub user_connection_limit: u64,
+    pub queue_max_size: u64,
+    pub allow_anonymous_connect_without_token: bool,
+    pub disallow_anonymous_connection_tokens: bool,
+    pub token_audience: String,
+    pub token_issuer: String,
+}
+
+impl Default for RawCentrifuge {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            ping_interval: Duration::from_s(25),
+            pong_timeout: Duration::from_s(8),
+            stale_close_delay: Duration::from_s(10),
+            expired_close_delay: Duration::from_s(25),
+            channel_max_length: 255,
+            channel_limit: 128,
+            user_connection_limit: 0,
+            queue_max_size: 1_024 * 1_024,
+            allow_anonymous_connect_without_token: false,
+            disallow_anonymous_connection_tokens: false,
+            token_audience: String::new(),
+            token_issuer: String::new(),
+        }
+    }
+}
+
+/// `[[apps.namespaces]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawNamespace {
+    pub name: Option<String>,
+    pub allow_subscribe_for_client: bool,
+    pub allow_subscribe_for_anonymous: bool,
+    pub allow_publish_for_client: bool,
+    pub allow_publish_for_subscriber: bool,
+    pub allow_publish_for_anonymous: bool,
+    pub allow_user_limited_channels: bool,
+    pub history_size: u64,
+    pub history_ttl: Duration,
+    pub slow_consumer: RawSlowConsumer,
+}
+
+/// [`SlowConsumer`] as it is written.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawSlowConsumer {
+    #[default]
+    Disconnect,
+    DropOldest,
+    Conflate,
+}
+
+impl From<RawSlowConsumer> for SlowConsumer {
+    fn from(raw: RawSlowConsumer) -> Self {
+        match raw {
+            RawSlowConsumer::Disconnect => Self::Disconnect,
+            RawSlowConsumer::DropOldest => Self::DropOldest,
+            RawSlowConsumer::Conflate => Self::Conflate,
+        }
+    }
+}
+
+/// One text or a list of texts.
+#[derive(Debug)]
+pub(super) struct OneOrMany(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = OneOrMany;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMany(texts))
+            }
+        }
+        deserializer.deserialize_any(Texts)
+    }
+}
+
+/// A secret as it is written. Shows as `***`, and a value of the wrong type is not repeated in the error.
+pub(super) struct RawSecret(pub String);
+
+impl fmt::Debug for RawSecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for RawSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(secret) => Ok(Self(secret)),
+            _ => Err(de::Error::custom("a secret must be a text in quotes")),
+        }
+    }
+}

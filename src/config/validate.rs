@@ -1,0 +1,423 @@
+//! Raw structs → [`Config`]: ranges, and the relations between keys.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+
+use super::duration::Duration;
+use super::error::{ConfigError, ConfigWarning};
+use super::network::Network;
+use super::raw::{RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawSecret, RawServer};
+use super::{App, Centrifuge, Config, Limits, Server};
+use crate::auth::secret::Secret;
+use crate::core::namespace::{Namespace, SlowConsumer};
+
+/// First segments of paths that the server uses itself, in this or a later version: an app of that name could
+/// not be reached through its path prefix.
+const RESERVED_SEGMENTS: [&str; 13] = [
+    "admin",
+    "api",
+    "app",
+    "apps",
+    "connect",
+    "connection",
+    "emulation",
+    "guest",
+    "health",
+    "metrics",
+    "ready",
+    "socketio",
+    "stream",
+];
+const SECRET_BYTES_RECOMMENDED: usize = 32;
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const YEAR_S: u64 = 365 * 24 * 3_600;
+const MIB: u64 = 1_024 * 1_024;
+
+pub(super) fn validate(raw: RawConfig, mut warnings: Vec<ConfigWarning>) -> Result<Config, ConfigError> {
+    if raw.apps.is_empty() {
+        return Err(ConfigError::Missing { key: "apps".into(), want: "write at least one [[apps]] table" });
+    }
+    let server = server(raw.server)?;
+    let limits = limits(&raw.limits)?;
+    let mut apps: Vec<App> = Vec::with_capacity(raw.apps.len());
+    for (index, app) in raw.apps.into_iter().enumerate() {
+        let table = Table(format!("apps.{index}"));
+        let app = self::app(&table, app, &mut warnings)?;
+        for (other, before) in apps.iter().enumerate() {
+            if before.id == app.id {
+                return Err(table.duplicate("id", &app.id, format!("apps.{other}")));
+            }
+            if let Some(key) = app.key.as_deref().filter(|key| before.key.as_deref() == Some(*key)) {
+                return Err(table.duplicate("key", key, format!("apps.{other}")));
+            }
+        }
+        apps.push(app);
+    }
+    Ok(Config { server, limits, apps, warnings })
+}
+
+fn server(raw: RawServer) -> Result<Server, ConfigError> {
+    let table = Table("server".into());
+    let mut http = Vec::new();
+    for text in &raw.http.0 {
+        for address in addresses(&table, "http", text)? {
+            if http.contains(&address) {
+                return Err(table.duplicate("http", text, "server.http".into()));
+            }
+            http.push(address);
+        }
+    }
+    if http.is_empty() {
+        return Err(ConfigError::Missing { key: table.key("http"), want: "write at least one address" });
+    }
+    let ops = match addresses(&table, "ops", &raw.ops)?[..] {
+        [address, ..] => address,
+        [] => return Err(ConfigError::Missing { key: table.key("ops"), want: "write an address" }),
+    };
+    if ops.port() != 0 && http.contains(&ops) {
+        return Err(table.duplicate("ops", &raw.ops, "server.http".into()));
+    }
+    let mut trusted_proxies = Vec::new();
+    for text in &raw.trusted_proxies {
+        let want = "write an address like \"10.0.0.7\" or a range like \"10.0.0.0/8\"";
+        let network = Network::parse(text).ok_or_else(|| table.value("trusted_proxies", text, want))?;
+        trusted_proxies.push(network);
+    }
+    let mut allowed_origins = Vec::new();
+    for text in &raw.allowed_origins {
+        let want =
+            "write \"https://example.com\", \"https://*.example.com\", \"*.example.com\", \"null\" or \"*\"";
+        let origin = text.to_ascii_lowercase();
+        if !is_origin(&origin) {
+            return Err(table.value("allowed_origins", text, want));
+        }
+        allowed_origins.push(origin.into());
+    }
+    let control_threads: u16 = table.number("control_threads", raw.control_threads, 1..=16, "threads")?;
+    Ok(Server {
+        http,
+        ops,
+        shards: NonZeroU16::new(table.number("shards", raw.shards, 0..=256, "shards")?),
+        control_threads: NonZeroU16::new(control_threads).unwrap_or(NonZeroU16::MIN),
+        accept_backlog: table.number("accept_backlog", raw.accept_backlog, 1..=65_535, "connections")?,
+        trusted_proxies,
+        allowed_origins,
+        drain_grace_ms: table.ms("drain_grace", raw.drain_grace, 0..=HOUR_MS)?,
+        drain_spread_ms: table.ms("drain_spread", raw.drain_spread, 0..=HOUR_MS)?,
+        log_format: raw.log_format,
+        log_level: raw.log_level,
+    })
+}
+
+/// `localhost` stands for both loopback addresses; every other name would need a resolver.
+fn addresses(table: &Table, name: &str, text: &str) -> Result<Vec<SocketAddr>, ConfigError> {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse::<u16>().ok()) {
+        return Ok(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
+    }
+    let want = "write an address and a port, like \"127.0.0.1:8000\" or \"[::]:8000\"";
+    text.parse().map(|address| vec![address]).map_err(|_| table.value(name, text, want))
+}
+
+/// Whether a browser's Origin could ever match: `*`, `null`, or a host, with or without a scheme before it and
+/// a port behind it; `*.` before the host stands for its subdomains.
+fn is_origin(text: &str) -> bool {
+    if text == "*" || text == "null" {
+        return true;
+    }
+    let (scheme, authority) = match text.split_once("://") {
+        Some((scheme, authority)) => (Some(scheme), authority),
+        None => (None, text),
+    };
+    let scheme_fits = scheme.is_none_or(|scheme| {
+        scheme.starts_with(|c: char| c.is_ascii_lowercase())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    });
+    let (subdomains, authority) = match authority.strip_prefix("*.") {
+        Some(rest) => (true, rest),
+        None => (false, authority),
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let port_fits = port.is_none_or(|port| !port.starts_with('+') && port.parse::<u16>().is_ok());
+    let host_fits = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => !subdomains && address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let label = |part: &str| {
+                !part.is_empty()
+                    && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            };
+            host.split('.').all(label)
+        }
+    };
+    // Without a scheme only subdomains are meant: a whole origin always has one.
+    scheme_fits && port_fits && host_fits && (scheme.is_some() || subdomains)
+}
+
+fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
+    let table = Table("limits".into());
+    let t = &table;
+    let many = 0..=u64::from(u32::MAX);
+    let bytes = 1_024..=64 * MIB;
+    Ok(Limits {
+        connections_max: t.number("connections_max", raw.connections_max, many.clone(), "connections")?,
+        connections_per_address_max: t.number(
+            "connections_per_address_max",
+            raw.connections_per_address_max,
+            many.clone(),
+            "connections",
+        )?,
+        handshakes_per_address_per_second: t.number(
+            "handshakes_per_address_per_second",
+            raw.handshakes_per_address_per_second,
+            many,
+            "handshakes",
+        )?,
+        header_bytes_max: t.number("header_bytes_max", raw.header_bytes_max, 1_024..=MIB, "bytes")?,
+        headers_max: t.number("headers_max", raw.headers_max, 16..=1_000, "headers")?,
+        header_timeout_ms: t.ms("header_timeout", raw.header_timeout, 100..=HOUR_MS)?,
+        http_body_bytes_max: t.number(
+            "http_body_bytes_max",
+            raw.http_body_bytes_max,
+            bytes.clone(),
+            "bytes",
+        )?,
+        message_bytes_max: t.number("message_bytes_max", raw.message_bytes_max, bytes.clone(), "bytes")?,
+        fragments_max: t.number("fragments_max", raw.fragments_max, 1..=1_000_000, "fragments")?,
+        fragment_timeout_ms: t.ms("fragment_timeout", raw.fragment_timeout, 100..=HOUR_MS)?,
+        pings_per_second_max: t.number(
+            "pings_per_second_max",
+            raw.pings_per_second_max,
+            1..=1_000_000,
+            "pings",
+        )?,
+        commands_per_frame_max: t.number(
+            "commands_per_frame_max",
+            raw.commands_per_frame_max,
+            1..=100_000,
+            "commands",
+        )?,
+        errors_in_a_row_max: t.number(
+            "errors_in_a_row_max",
+            raw.errors_in_a_row_max,
+            1..=1_000_000,
+            "errors",
+        )?,
+        subscribes_per_second_max: t.number(
+            "subscribes_per_second_max",
+            raw.subscribes_per_second_max,
+            1..=1_000_000,
+            "commands",
+        )?,
+        token_bytes_max: t.number("token_bytes_max", raw.token_bytes_max, 128..=MIB, "bytes")?,
+        user_id_bytes_max: t.number("user_id_bytes_max", raw.user_id_bytes_max, 1..=4_096, "bytes")?,
+        info_bytes_max: t.number("info_bytes_max", raw.info_bytes_max, 0..=MIB, "bytes")?,
+        publication_bytes_max: t.number(
+            "publication_bytes_max",
+            raw.publication_bytes_max,
+            bytes,
+            "bytes",
+        )?,
+        broadcast_channels_max: t.number(
+            "broadcast_channels_max",
+            raw.broadcast_channels_max,
+            1..=1_000_000,
+            "channels",
+        )?,
+        queue_frames_max: t.number("queue_frames_max", raw.queue_frames_max, 16..=10_000_000, "frames")?,
+        write_timeout_ms: t.ms("write_timeout", raw.write_timeout, 100..=HOUR_MS)?,
+    })
+}
+
+fn app(table: &Table, raw: RawApp, warnings: &mut Vec<ConfigWarning>) -> Result<App, ConfigError> {
+    let want = "write 1 to 64 letters, digits, \"_\" or \"-\"";
+    let id = raw.id.ok_or_else(|| ConfigError::Missing { key: table.key("id"), want })?;
+    if !is_name(&id) {
+        return Err(table.value("id", &id, want));
+    }
+    if RESERVED_SEGMENTS.contains(&id.as_str()) {
+        return Err(table.value("id", &id, "paths of the server begin with it; choose another"));
+    }
+    if let Some(key) = raw.key.as_deref().filter(|key| !is_name(key)) {
+        return Err(table.value("key", key, want));
+    }
+    let mut secret = |name, raw, may_be_empty| secret(table, name, raw, may_be_empty, warnings);
+    let mut app = App {
+        secret: secret("secret", raw.secret, false)?,
+        previous_secret: secret("previous_secret", raw.previous_secret, true)?,
+        token_hmac_secret_key: secret("token_hmac_secret_key", raw.token_hmac_secret_key, false)?,
+        token_hmac_previous_secret_key: secret(
+            "token_hmac_previous_secret_key",
+            raw.token_hmac_previous_secret_key,
+            true,
+        )?,
+        api_key: secret("api_key", raw.api_key, false)?,
+        key: raw.key.map(Into::into),
+        centrifuge: None,
+        namespaces: namespaces(table, &raw.namespaces)?,
+        id: id.into(),
+    };
+    if app.api_key.is_none() {
+        warnings.push(ConfigWarning::ApiOff { key: table.key("api_key"), app: app.id.clone() });
+    }
+    let centrifuge = centrifuge(&Table(format!("{}.centrifuge", table.0)), &raw.centrifuge)?;
+    let possible = app.token_hmac_secret_key.is_some() || centrifuge.allow_anonymous_connect_without_token;
+    match (raw.centrifuge.enabled, possible) {
+        (Some(false), _) => {}
+        (Some(true), false) => {
+            return Err(ConfigError::NobodyCanConnect { key: table.key("centrifuge.enabled") });
+        }
+        (None, false) => {
+            let key = table.key("token_hmac_secret_key");
+            warnings.push(ConfigWarning::CentrifugeOff { key, app: app.id.clone() });
+        }
+        (_, true) => app.centrifuge = Some(centrifuge),
+    }
+    Ok(app)
+}
+
+/// What an id or key is made of: it appears in paths.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+fn secret(
+    table: &Table,
+    name: &str,
+    raw: Option<RawSecret>,
+    may_be_empty: bool,
+    warnings: &mut Vec<ConfigWarning>,
+) -> Result<Option<Secret>, ConfigError> {
+    let Some(RawSecret(text)) = raw else { return Ok(None) };
+    if text.is_empty() {
+        return if may_be_empty { Ok(None) } else { Err(ConfigError::EmptySecret { key: table.key(name) }) };
+    }
+    if text.len() < SECRET_BYTES_RECOMMENDED {
+        warnings.push(ConfigWarning::ShortSecret { key: table.key(name), bytes: text.len() });
+    }
+    Ok(Some(Secret::new(text.into_bytes())))
+}
+
+fn centrifuge(table: &Table, raw: &RawCentrifuge) -> Result<Centrifuge, ConfigError> {
+    let text = |text: &str| (!text.is_empty()).then(|| text.into());
+    let ping_interval_ms: u32 = table.ms("ping_interval", raw.ping_interval, 1_000..=HOUR_MS)?;
+    if !ping_interval_ms.is_multiple_of(1_000) {
+        let want = "clients are told whole seconds; write one like \"25s\"";
+        return Err(table.value("ping_interval", &format!("{ping_interval_ms}ms"), want));
+    }
+    let pong_timeout_ms: u32 = table.ms("pong_timeout", raw.pong_timeout, 100..=HOUR_MS)?;
+    if pong_timeout_ms >= ping_interval_ms {
+        let (pong_ms, ping_ms) = (raw.pong_timeout.ms, raw.ping_interval.ms);
+        return Err(ConfigError::PongTimeout { key: table.key("pong_timeout"), pong_ms, ping_ms });
+    }
+    Ok(Centrifuge {
+        ping_interval_ms,
+        pong_timeout_ms,
+        stale_close_delay_ms: table.ms("stale_close_delay", raw.stale_close_delay, 100..=HOUR_MS)?,
+        expired_close_delay_ms: table.ms("expired_close_delay", raw.expired_close_delay, 0..=DAY_MS)?,
+        channel_max_length: table.number("channel_max_length", raw.channel_max_length, 1..=4_096, "bytes")?,
+        channel_limit: table.number("channel_limit", raw.channel_limit, 1..=100_000, "channels")?,
+        user_connection_limit: table.number(
+            "user_connection_limit",
+            raw.user_connection_limit,
+            0..=u64::from(u32::MAX),
+            "connections",
+        )?,
+        queue_max_size: table.number("queue_max_size", raw.queue_max_size, 4_096..=1_024 * MIB, "bytes")?,
+        allow_anonymous_connect_without_token: raw.allow_anonymous_connect_without_token,
+        disallow_anonymous_connection_tokens: raw.disallow_anonymous_connection_tokens,
+        token_audience: text(&raw.token_audience),
+        token_issuer: text(&raw.token_issuer),
+    })
+}
+
+/// Channels without a namespace always exist, as in Centrifugo; unconfigured, nobody may do anything in them.
+fn namespaces(app: &Table, raw: &[RawNamespace]) -> Result<Vec<Namespace>, ConfigError> {
+    let mut namespaces: Vec<Namespace> = Vec::with_capacity(raw.len() + 1);
+    for (index, raw) in raw.iter().enumerate() {
+        let table = Table(format!("{}.namespaces.{index}", app.0));
+        let namespace = namespace(&table, raw)?;
+        if let Some(other) = namespaces.iter().position(|before| before.name == namespace.name) {
+            return Err(table.duplicate("name", &namespace.name, format!("{}.namespaces.{other}", app.0)));
+        }
+        namespaces.push(namespace);
+    }
+    if !namespaces.iter().any(|namespace| namespace.name.is_empty()) {
+        namespaces.push(Namespace::default());
+    }
+    namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(namespaces)
+}
+
+fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError> {
+    let want = "write \"\" for channels without a namespace, or at least two letters, digits, \"_\" or \"-\"";
+    let name = raw.name.as_deref().ok_or_else(|| ConfigError::Missing { key: table.key("name"), want })?;
+    if !name.is_empty() && (name.len() < 2 || !is_name(name)) {
+        return Err(table.value("name", name, want));
+    }
+    let history_size: u32 = table.number("history_size", raw.history_size, 0..=1_000_000, "publications")?;
+    if !raw.history_ttl.ms.is_multiple_of(1_000) {
+        let want = "write whole seconds, like \"300s\"";
+        return Err(table.value("history_ttl", &format!("{}ms", raw.history_ttl.ms), want));
+    }
+    let history_ttl_s: u32 =
+        table.number("history_ttl", raw.history_ttl.ms / 1_000, 0..=YEAR_S, "seconds")?;
+    let slow_consumer = SlowConsumer::from(raw.slow_consumer);
+    if (history_size == 0) != (history_ttl_s == 0) {
+        let half = if history_size == 0 { "history_size" } else { "history_ttl" };
+        return Err(ConfigError::HalfHistory { key: table.key(half) });
+    }
+    if history_size > 0 && slow_consumer != SlowConsumer::Disconnect {
+        return Err(ConfigError::LossyWithHistory { key: table.key("slow_consumer") });
+    }
+    Ok(Namespace {
+        name: name.into(),
+        allow_subscribe_for_client: raw.allow_subscribe_for_client,
+        allow_subscribe_for_anonymous: raw.allow_subscribe_for_anonymous,
+        allow_publish_for_client: raw.allow_publish_for_client,
+        allow_publish_for_subscriber: raw.allow_publish_for_subscriber,
+        allow_publish_for_anonymous: raw.allow_publish_for_anonymous,
+        allow_user_limited_channels: raw.allow_user_limited_channels,
+        history_size,
+        history_ttl_s,
+        slow_consumer,
+    })
+}
+
+/// Where keys are, for errors: `apps.0.centrifuge`.
+struct Table(String);
+
+impl Table {
+    fn key(&self, name: &str) -> Box<str> {
+        format!("{}.{name}", self.0).into()
+    }
+
+    fn value(&self, name: &str, value: &str, want: &'static str) -> ConfigError {
+        ConfigError::Value { key: self.key(name), value: value.into(), want }
+    }
+
+    fn duplicate(&self, name: &str, value: &str, by: String) -> ConfigError {
+        ConfigError::Duplicate { key: self.key(name), value: value.into(), by: by.into() }
+    }
+
+    /// `value` as `T`, which must be wide enough for `range`.
+    fn number<T: TryFrom<u64>>(
+        &self,
+        name: &str,
+        value: u64,
+        range: RangeInclusive<u64>,
+        unit: &'static str,
+    ) -> Result<T, ConfigError> {
+        let (min, max) = (*range.start(), *range.end());
+        let number = T::try_from(value).ok().filter(|_| range.contains(&value));
+        number.ok_or_else(|| ConfigError::Range { key: self.key(name), value, min, max, unit })
+    }
+
+    fn ms(&self, name: &str, value: Duration, range: RangeInclusive<u64>) -> Result<u32, ConfigError> {
+        self.number(name, value.ms, range, "milliseconds")
+    }
+}
