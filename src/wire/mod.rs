@@ -10,8 +10,6 @@
 
 pub mod handshake;
 pub mod http;
+pub mod json;
 pub mod origin;
 pub mod websocket;
-//! Bytes ↔ frames, without sockets: nothing here reads a clock, waits, or knows what a message means.
-
-pub mod json;
