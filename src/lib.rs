@@ -44,5 +44,6 @@
 pub mod auth;
 pub mod config;
 pub mod core;
+pub mod engine;
 pub mod timer;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! What clients ask, whatever they speak.
 
 use super::error::ClientError;
-use super::publication::{Payload, Position};
+use super::publication::Payload;
 
 /// A command with the number its answer must carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,4 @@ pub struct Subscribe {
     pub channel: Box<str>,
     /// Proof for this very channel. Empty: none was given.
     pub token: Box<str>,
-    /// Where the client last was, if it wants what it missed.
-    pub since: Option<Position>,
 }

@@ -1,0 +1,96 @@
+//! Where publications and history are kept: the contract between a channel's owner and an engine.
+//!
+//! The owner asks by an effect of its shard and is answered by an input, also when the engine is the process's
+//! own memory. What an engine promises:
+//!
+//! - Every [`Ask`] but [`Ask::Unsubscribe`] gets exactly one answer with its number, perhaps an error, perhaps
+//!   late, in any order. Asks about one channel take effect in the order they were asked.
+//! - After [`Answer::Subscribed`] every publication of the channel arrives as [`Answer::Delivery`], until
+//!   [`Ask::Unsubscribe`]. Deliveries of a numbered channel may be late, repeated or out of order; the owner
+//!   puts them right and asks for [`Ask::History`] where something is missing. Deliveries of a channel that is
+//!   not numbered arrive in order.
+//! - A publish answered with an error may still have been delivered: the publisher is told to try again, and
+//!   nobody hears a numbered publication twice.
+
+pub mod memory;
+
+use std::sync::Arc;
+
+use crate::core::ids::AppIndex;
+use crate::core::publication::{Numbered, Position, Publication};
+
+/// A channel as engines and other shards name it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ChannelKey {
+    pub app: AppIndex,
+    pub name: Arc<str>,
+}
+
+/// The owner's number for an ask; returned in its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AskId(pub u64);
+
+/// How long a channel's publications are kept; a channel with it is numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Publications; at least 1.
+    pub size: u32,
+    /// Seconds; at least 1.
+    pub ttl_s: u32,
+}
+
+/// What an owner wants of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Take a publication, number it if `keep` says so, deliver it to every subscribed node.
+    Publish { id: AskId, channel: ChannelKey, publication: Arc<Publication>, keep: Option<Keep> },
+    /// This node wants the channel's deliveries.
+    Subscribe { id: AskId, channel: ChannelKey },
+    /// This node wants no more of them. Not answered.
+    Unsubscribe { channel: ChannelKey },
+    /// Where the stream stands and, with `since`, what came after that position.
+    History { id: AskId, channel: ChannelKey, since: Option<Position>, limit: u32, keep: Keep },
+}
+
+/// What the engine says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// `Ok(None)`: taken, not numbered.
+    Published {
+        id: AskId,
+        result: Result<Option<Position>, EngineError>,
+    },
+    Subscribed {
+        id: AskId,
+        result: Result<(), EngineError>,
+    },
+    History {
+        id: AskId,
+        result: Result<Stream, EngineError>,
+    },
+    /// A publication for this node. `numbered.offset` 0 and an empty `epoch`: not numbered.
+    Delivery {
+        channel: ChannelKey,
+        epoch: Arc<str>,
+        numbered: Numbered,
+    },
+}
+
+/// Answer to [`Ask::History`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Where the stream stands.
+    pub top: Position,
+    /// What came after `since`, oldest first; empty without `since`.
+    pub publications: Vec<Numbered>,
+}
+
+/// Why an engine could not do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    #[error("the engine is not available")]
+    Unavailable,
+    /// Only for [`Ask::History`] with `since`.
+    #[error("the position can no longer be recovered")]
+    Unrecoverable,
+}
