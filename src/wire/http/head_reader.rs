@@ -1,6 +1,7 @@
 //! Finds the end of a request head in a stream of received buffers; each byte is looked at once.
 
 use std::borrow::Cow;
+use std::io::BufRead;
 
 use super::error::HttpError;
 use super::head::HttpLimits;
@@ -103,14 +104,16 @@ impl HeadReader {
 /// A single empty line in front of the request line does not count (RFC 9112 section 2.2); two are a head
 /// without a request line, which the parser refuses.
 fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, HttpError> {
-    let mut searched = from;
-    while let Some(found) = bytes[searched..].iter().position(|&byte| byte == b'\n') {
-        let end = searched + found + 1;
-        let Some(line) = bytes[..end].strip_suffix(b"\r\n") else { return Err(HttpError::BareLineFeed) };
-        if line.ends_with(b"\r\n") {
-            return Ok(Some(end));
+    let mut rest = &bytes[from..];
+    // Reading lines from memory cannot fail; it searches with the C library's vectorised `memchr`.
+    while rest.skip_until(b'\n').is_ok_and(|skipped| skipped > 0) {
+        let end = bytes.len() - rest.len();
+        let Some(line) = bytes[..end].strip_suffix(b"\n") else { break };
+        match line {
+            [.., b'\r', b'\n', b'\r'] => return Ok(Some(end)),
+            [.., b'\r'] => {}
+            _ => return Err(HttpError::BareLineFeed),
         }
-        searched = end;
     }
     Ok(None)
 }
