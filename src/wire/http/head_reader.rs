@@ -44,11 +44,7 @@ impl HeadReader {
         // One byte over the limit proves that it is exceeded.
         let room = (usize::from(limits.head_bytes_max) + 1).saturating_sub(kept_bytes);
         kept.bytes.extend_from_slice(&input[..input.len().min(room)]);
-        #[cfg(test)]
-        {
-            kept.searched_bytes += kept.bytes.len() - kept_bytes;
-        }
-        match end_of_head(&kept.bytes, kept_bytes)? {
+        match kept.search(kept_bytes)? {
             Some(end) if end <= usize::from(limits.head_bytes_max) => {
                 kept.bytes.truncate(end);
                 Ok(Some(TakenHead { bytes: Cow::Owned(kept.bytes), used_bytes: end - kept_bytes }))
@@ -96,6 +92,17 @@ impl HeadReader {
             }
             _ => Err(HttpError::HeadTooBig { limit: limits.head_bytes_max }),
         }
+    }
+}
+
+impl PartialHead {
+    /// See [`end_of_head`].
+    fn search(&mut self, from: usize) -> Result<Option<usize>, HttpError> {
+        #[cfg(test)]
+        {
+            self.searched_bytes += self.bytes.len() - from;
+        }
+        end_of_head(&self.bytes, from)
     }
 }
 

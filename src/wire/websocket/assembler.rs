@@ -144,12 +144,8 @@ impl Assembler {
     fn release(&mut self) {
         let Some(partial) = self.0.as_deref_mut() else { return };
         match partial.handed_out.take() {
-            Some(HandedOut::Message(_)) => {
-                partial.message = Vec::new();
-                partial.message_kind = None;
-                partial.utf8_bytes = 0;
-                partial.fragments = 0;
-            }
+            // Nothing follows a message's last byte before the next call, so nothing else is in the box.
+            Some(HandedOut::Message(_)) => return self.0 = None,
             Some(HandedOut::Control(_)) => partial.control = Vec::new(),
             None => {}
         }
