@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use base64ct::{Base64, Encoding};
+use data_encoding::BASE64;
 use tungstenite::handshake::derive_accept_key;
 
 use super::http::{Body, Head, HttpError, Version, append_header, append_status_line};
@@ -66,8 +66,9 @@ impl Upgrade<'_> {
 }
 
 fn is_key(key: &str) -> bool {
-    let mut nonce = [0; 16];
-    Base64::decode(key, &mut nonce).is_ok_and(|nonce| nonce.len() == 16)
+    // 24 characters stand for up to 18 bytes, by their padding.
+    let mut nonce = [0; 18];
+    key.len() == 24 && BASE64.decode_mut(key.as_bytes(), &mut nonce) == Ok(16)
 }
 
 /// The values of all `Sec-WebSocket-Protocol` headers as one list.
@@ -141,6 +142,8 @@ mod tests {
             ("T5.5 empty key", "Sec-WebSocket-Key:", Err(400)),
             ("T5.5 15 bytes", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAA", Err(400)),
             ("T5.5 17 bytes", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAA=", Err(400)),
+            ("T5.5 18 bytes", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAAA", Err(400)),
+            ("T5.5 unused bits set", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==", Err(400)),
             ("T5.5 not base64", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=!", Err(400)),
             ("T5.5 without padding", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ", Err(400)),
             (
