@@ -32,6 +32,7 @@ pub use self::raw::{LogFormat, LogLevel};
 use crate::auth::secret::Secret;
 use crate::core::channel::namespace_name;
 use crate::core::namespace::Namespace;
+use crate::wire::origin::OriginPattern;
 
 /// The whole configuration.
 #[derive(Debug)]
@@ -55,9 +56,8 @@ pub struct Server {
     /// Connections that wait in the kernel for being accepted, per listener.
     pub accept_backlog: u32,
     pub trusted_proxies: Vec<Network>,
-    /// `*`, `null`, `scheme://host[:port]`, `scheme://*.host[:port]` or `*.host`, in lower case. Empty: only
-    /// pages of the same origin.
-    pub allowed_origins: Vec<Box<str>>,
+    /// Pages that may connect beside those of the same origin.
+    pub allowed_origins: Vec<OriginPattern>,
     /// From the order to stop until the first close.
     pub drain_grace_ms: u32,
     /// From the first close to the last.
@@ -75,11 +75,11 @@ pub struct Limits {
     pub connections_per_address_max: u32,
     /// 0: no bound.
     pub handshakes_per_address_per_second: u32,
-    pub header_bytes_max: usize,
-    pub headers_max: usize,
+    pub header_bytes_max: u16,
+    pub headers_max: u16,
     pub header_timeout_ms: u32,
     pub http_body_bytes_max: usize,
-    pub message_bytes_max: usize,
+    pub message_bytes_max: u32,
     pub fragments_max: u32,
     pub fragment_timeout_ms: u32,
     pub pings_per_second_max: u32,

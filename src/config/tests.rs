@@ -34,7 +34,7 @@ fn app(more: &str) -> String {
 }
 
 fn exposed(secret: Option<&Secret>) -> Option<&str> {
-    secret.map(|secret| std::str::from_utf8(secret.expose()).expect("tests use text"))
+    secret.map(Secret::expose)
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_whole_file_is_read() {
     assert_eq!(config.server.shards.map(NonZeroU16::get), Some(2));
     assert_eq!((config.server.drain_grace_ms, config.server.drain_spread_ms), (1_000, 300));
     assert_eq!((config.server.log_format, config.server.log_level), (LogFormat::Json, LogLevel::Debug));
-    assert_eq!(*config.server.allowed_origins[0], *"https://example.com");
+    assert_eq!(config.server.allowed_origins, ["https://Example.com".parse().expect("it is an origin")]);
     assert!(config.server.trusted_proxies[0].contains([10, 1, 2, 3].into()));
     assert_eq!((config.limits.message_bytes_max, config.limits.fragments_max), (4_096, 1_024));
 
@@ -266,38 +266,6 @@ fn a_lossy_consumer_is_fine_without_history() {
     let config = load(&app("[[apps.namespaces]]\nname = \"\"\nslow_consumer = \"conflate\"")).expect("valid");
     let namespace = config.apps[0].namespace("x").expect("it is configured");
     assert_eq!(namespace.slow_consumer, SlowConsumer::Conflate);
-}
-
-#[test]
-fn origins_are_whole_or_subdomains() {
-    let table = [
-        ("*", true),
-        ("null", true),
-        ("https://example.com", true),
-        ("http://localhost:3000", true),
-        ("http://127.0.0.1:8000", true),
-        ("http://[::1]:8000", true),
-        ("https://*.example.com", true),
-        ("*.example.com:8443", true),
-        ("capacitor://localhost", true),
-        ("", false),
-        ("example.com", false),
-        ("https://", false),
-        ("https://example.com/", false),
-        ("https://*", false),
-        ("https://ex*mple.com", false),
-        ("https://example.com:", false),
-        ("https://example.com:+1", false),
-        ("https://example.com:65536", false),
-        ("https://a..b", false),
-        ("https://user@example.com", false),
-        ("http://[::1", false),
-        ("http://*.[::1]", false),
-    ];
-    for (origin, possible) in table {
-        let text = format!("[server]\nallowed_origins = [\"{origin}\"]\n{}", app(""));
-        assert_eq!(load(&text).is_ok(), possible, "{origin:?}");
-    }
 }
 
 #[test]

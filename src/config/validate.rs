@@ -9,8 +9,12 @@ use super::error::{ConfigError, ConfigWarning};
 use super::network::Network;
 use super::raw::{RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawSecret, RawServer};
 use super::{App, Centrifuge, Config, Limits, Server};
+use crate::auth::claims::USER_BYTES_MAX;
 use crate::auth::secret::Secret;
+use crate::auth::token::TOKEN_BYTES_MAX;
 use crate::core::namespace::{Namespace, SlowConsumer};
+use crate::wire::http::HEADERS_MAX;
+use crate::wire::origin::OriginPattern;
 
 /// First segments of paths that the server uses itself, in this or a later version: an app of that name could
 /// not be reached through its path prefix.
@@ -85,15 +89,11 @@ fn server(raw: RawServer) -> Result<Server, ConfigError> {
         let network = Network::parse(text).ok_or_else(|| table.value("trusted_proxies", text, want))?;
         trusted_proxies.push(network);
     }
-    let mut allowed_origins = Vec::new();
+    let mut allowed_origins: Vec<OriginPattern> = Vec::new();
     for text in &raw.allowed_origins {
         let want =
             "write \"https://example.com\", \"https://*.example.com\", \"*.example.com\", \"null\" or \"*\"";
-        let origin = text.to_ascii_lowercase();
-        if !is_origin(&origin) {
-            return Err(table.value("allowed_origins", text, want));
-        }
-        allowed_origins.push(origin.into());
+        allowed_origins.push(text.parse().map_err(|_| table.value("allowed_origins", text, want))?);
     }
     let control_threads: u16 = table.number("control_threads", raw.control_threads, 1..=16, "threads")?;
     Ok(Server {
@@ -120,43 +120,6 @@ fn addresses(table: &Table, name: &str, text: &str) -> Result<Vec<SocketAddr>, C
     text.parse().map(|address| vec![address]).map_err(|_| table.value(name, text, want))
 }
 
-/// Whether a browser's Origin could ever match: `*`, `null`, or a host, with or without a scheme before it and
-/// a port behind it; `*.` before the host stands for its subdomains.
-fn is_origin(text: &str) -> bool {
-    if text == "*" || text == "null" {
-        return true;
-    }
-    let (scheme, authority) = match text.split_once("://") {
-        Some((scheme, authority)) => (Some(scheme), authority),
-        None => (None, text),
-    };
-    let scheme_fits = scheme.is_none_or(|scheme| {
-        scheme.starts_with(|c: char| c.is_ascii_lowercase())
-            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
-    });
-    let (subdomains, authority) = match authority.strip_prefix("*.") {
-        Some(rest) => (true, rest),
-        None => (false, authority),
-    };
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let port_fits = port.is_none_or(|port| !port.starts_with('+') && port.parse::<u16>().is_ok());
-    let host_fits = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => !subdomains && address.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            let label = |part: &str| {
-                !part.is_empty()
-                    && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-            };
-            host.split('.').all(label)
-        }
-    };
-    // Without a scheme only subdomains are meant: a whole origin always has one.
-    scheme_fits && port_fits && host_fits && (scheme.is_some() || subdomains)
-}
-
 fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
     let table = Table("limits".into());
     let t = &table;
@@ -176,8 +139,8 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
             many,
             "handshakes",
         )?,
-        header_bytes_max: t.number("header_bytes_max", raw.header_bytes_max, 1_024..=MIB, "bytes")?,
-        headers_max: t.number("headers_max", raw.headers_max, 16..=1_000, "headers")?,
+        header_bytes_max: t.number("header_bytes_max", raw.header_bytes_max, 1_024..=65_535, "bytes")?,
+        headers_max: t.number("headers_max", raw.headers_max, 16..=HEADERS_MAX as u64, "headers")?,
         header_timeout_ms: t.ms("header_timeout", raw.header_timeout, 100..=HOUR_MS)?,
         http_body_bytes_max: t.number(
             "http_body_bytes_max",
@@ -212,8 +175,18 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
             1..=1_000_000,
             "commands",
         )?,
-        token_bytes_max: t.number("token_bytes_max", raw.token_bytes_max, 128..=MIB, "bytes")?,
-        user_id_bytes_max: t.number("user_id_bytes_max", raw.user_id_bytes_max, 1..=4_096, "bytes")?,
+        token_bytes_max: t.number(
+            "token_bytes_max",
+            raw.token_bytes_max,
+            128..=TOKEN_BYTES_MAX as u64,
+            "bytes",
+        )?,
+        user_id_bytes_max: t.number(
+            "user_id_bytes_max",
+            raw.user_id_bytes_max,
+            1..=USER_BYTES_MAX as u64,
+            "bytes",
+        )?,
         info_bytes_max: t.number("info_bytes_max", raw.info_bytes_max, 0..=MIB, "bytes")?,
         publication_bytes_max: t.number(
             "publication_bytes_max",
@@ -299,7 +272,7 @@ fn secret(
     if text.len() < SECRET_BYTES_RECOMMENDED {
         warnings.push(ConfigWarning::ShortSecret { key: table.key(name), bytes: text.len() });
     }
-    Ok(Some(Secret::new(text.into_bytes())))
+    Ok(Some(Secret::from(text)))
 }
 
 fn centrifuge(table: &Table, raw: &RawCentrifuge) -> Result<Centrifuge, ConfigError> {
