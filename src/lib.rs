@@ -45,5 +45,6 @@ pub mod auth;
 pub mod config;
 pub mod core;
 pub mod engine;
+pub mod protocol;
 pub mod timer;
 pub mod wire;

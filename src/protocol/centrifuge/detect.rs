@@ -1,0 +1,55 @@
+//! Who serves this upgrade, and which generation does the client speak?
+
+use crate::core::disconnect::Disconnect;
+use crate::protocol::{Accepted, Codec as AnyCodec, UpgradeError, UpgradeRequest};
+use crate::wire::json::Object;
+
+use super::{Codec, Generation};
+
+const PATH: &str = "/connection/websocket";
+const JSON_SUBPROTOCOL: &str = "centrifuge-json";
+const PROTOBUF_SUBPROTOCOL: &str = "centrifuge-protobuf";
+
+/// See [`AnyCodec::for_upgrade`].
+pub fn for_upgrade(request: &UpgradeRequest<'_>) -> Option<Result<Accepted, UpgradeError>> {
+    (request.path == PATH).then(|| accept(request))
+}
+
+fn accept(request: &UpgradeRequest<'_>) -> Result<Accepted, UpgradeError> {
+    let offers = |name: &str| request.subprotocols.split(',').any(|offered| offered.trim() == name);
+    let subprotocol = offers(JSON_SUBPROTOCOL).then_some(JSON_SUBPROTOCOL);
+    let protobuf = (subprotocol.is_none() && offers(PROTOBUF_SUBPROTOCOL))
+        || ["format", "cf_protocol", "protocol"]
+            .iter()
+            .any(|name| parameter(request.query, name) == Some("protobuf"));
+    if protobuf {
+        return Err(UpgradeError::ProtobufUnsupported);
+    }
+    let generation = match parameter(request.query, "cf_protocol_version") {
+        None => None,
+        Some("v1") => Some(Generation::V1),
+        Some("v2") => Some(Generation::V2),
+        Some(_) => return Err(UpgradeError::ProtocolVersion),
+    };
+    let frame_pings = parameter(request.query, "cf_ws_frame_ping_pong") == Some("true");
+    Ok(Accepted { codec: AnyCodec::Centrifuge(Codec { generation, frame_pings }), subprotocol })
+}
+
+/// The first value of a query parameter. What matters here is never percent-encoded.
+fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|pair| match pair.split_once('=') {
+        Some((found, value)) => (found == name).then_some(value),
+        None => (pair == name).then_some(""),
+    })
+}
+
+/// Judges the first command of a connection. The legacy connect has no method, because it is number 0; the current
+/// one is called by its name. `None`: neither, so the question stays open.
+pub(super) fn generation(command: Object<'_>) -> Result<Option<Generation>, Disconnect> {
+    let found = command.read(["connect", "method", "params"]).map_err(|_| Disconnect::BadRequest)?;
+    Ok(match found {
+        [Some(_), _, _] => Some(Generation::V2),
+        [None, None, None] => None,
+        [None, _, _] => Some(Generation::V1),
+    })
+}

@@ -1,0 +1,159 @@
+//! Dialects: messages of one client ↔ commands and events of the core. No socket, no clock, no task.
+//!
+//! A dialect is one folder here and one arm in each `match` of this file; the compiler lists the places. Rules
+//! that hold for every dialect (may this user subscribe?) are not here but in [`crate::core`].
+
+pub mod centrifuge;
+
+use crate::core::command::Request;
+use crate::core::disconnect::{CloseFrame, Disconnect};
+use crate::core::event::Event;
+use crate::core::publication::Publication;
+use crate::wire::json::Json;
+
+/// A whole message as its transport delivered it. Mutable: decoders may work in place.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Valid UTF-8.
+    Text(&'a mut [u8]),
+    Binary(&'a mut [u8]),
+}
+
+/// How the server finds out that a peer is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heartbeat {
+    /// The dialect has a ping message of its own, answered by [`crate::core::command::Command::Pong`].
+    Application,
+    /// WebSocket ping frames.
+    Frame,
+}
+
+/// The key under which a publication is encoded once for all connections that share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Variant {
+    CentrifugeV1Json,
+    CentrifugeV2Json,
+}
+
+impl Variant {
+    /// How many there are: tables per variant have this length.
+    pub const COUNT: usize = 2;
+
+    /// Place in a table per variant.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Appends one publication as one message of this variant, without framing. `offset` 0: not numbered.
+    pub fn encode_publication(
+        self,
+        channel: &str,
+        publication: &Publication,
+        offset: u64,
+        out: &mut Vec<u8>,
+    ) {
+        use centrifuge::Generation;
+        match self {
+            Self::CentrifugeV1Json => {
+                centrifuge::encode_publication(Generation::V1, channel, publication, offset, out);
+            }
+            Self::CentrifugeV2Json => {
+                centrifuge::encode_publication(Generation::V2, channel, publication, offset, out);
+            }
+        }
+    }
+
+    /// Whether its messages travel in text frames.
+    pub fn is_text(self) -> bool {
+        match self {
+            Self::CentrifugeV1Json | Self::CentrifugeV2Json => true,
+        }
+    }
+}
+
+/// What a WebSocket upgrade request asks for, as far as a dialect cares.
+#[derive(Debug, Clone, Copy)]
+pub struct UpgradeRequest<'a> {
+    /// Path without the app prefix and without the query.
+    pub path: &'a str,
+    /// After the `?`, undecoded; empty if there is none.
+    pub query: &'a str,
+    /// Offered subprotocols, in order, comma-separated as received.
+    pub subprotocols: &'a str,
+}
+
+/// A dialect's answer to an upgrade request.
+#[derive(Debug)]
+pub struct Accepted {
+    pub codec: Codec,
+    /// The subprotocol to confirm.
+    pub subprotocol: Option<&'static str>,
+}
+
+/// One connection's dialect, with the little state a dialect keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    Centrifuge(centrifuge::Codec),
+}
+
+impl Codec {
+    /// The dialect that serves this path, or `None`: nobody does. `Err`: a dialect does, but not this request.
+    pub fn for_upgrade(request: &UpgradeRequest<'_>) -> Option<Result<Accepted, UpgradeError>> {
+        centrifuge::for_upgrade(request)
+    }
+
+    /// Reads one message and appends its commands in order. `Err` ends the connection; commands already
+    /// appended are still to be carried out first.
+    pub fn decode(
+        &mut self,
+        message: Message<'_>,
+        json: &mut Json,
+        requests: &mut Vec<Request>,
+    ) -> Result<(), Disconnect> {
+        match self {
+            Self::Centrifuge(codec) => codec.decode(message, json, requests),
+        }
+    }
+
+    /// Appends one event as one message, without framing. Appends nothing where the dialect has no such event.
+    pub fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Centrifuge(codec) => codec.encode(event, out),
+        }
+    }
+
+    /// The close frame for this end; `None`: the transport closes without one.
+    pub fn close_frame(&self, disconnect: &Disconnect) -> Option<CloseFrame> {
+        match self {
+            Self::Centrifuge(codec) => Some(codec.close_frame(disconnect)),
+        }
+    }
+
+    pub fn variant(&self) -> Variant {
+        match self {
+            Self::Centrifuge(codec) => codec.variant(),
+        }
+    }
+
+    pub fn heartbeat(&self) -> Heartbeat {
+        match self {
+            Self::Centrifuge(codec) => codec.heartbeat(),
+        }
+    }
+
+    /// Stable name for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Centrifuge(codec) => codec.name(),
+        }
+    }
+}
+
+/// Why a dialect refuses an upgrade to a path it serves; answered with status 400 and this text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpgradeError {
+    #[error("unknown protocol version: cf_protocol_version must be v1 or v2")]
+    ProtocolVersion,
+    #[error("the Protobuf encoding is not supported by this version")]
+    ProtobufUnsupported,
+}
