@@ -3,7 +3,7 @@
 use crate::core::command::{Command, Subscribe};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
-use crate::core::publication::{Payload, Position};
+use crate::core::publication::Payload;
 use crate::wire::json::{Object, Value, without_raw_newlines};
 
 /// What can be asked. The numbers are v1's, the names both generations'.
@@ -71,11 +71,9 @@ fn command(method: Method, params: Option<Object<'_>>) -> Result<Command, Client
             Ok(Command::Connect { token: text(token)? })
         }
         Method::Subscribe => {
-            let [channel, token, recover, offset, epoch] =
-                read(params, ["channel", "token", "recover", "offset", "epoch"])?;
-            let (offset, epoch) = (number(offset)?, text(epoch)?);
-            let since = flag(recover)?.then(|| Position { offset, epoch: epoch.into() });
-            Ok(Command::Subscribe(Subscribe { channel: text(channel)?, token: text(token)?, since }))
+            // Recovery is not offered: what is asked about it is ignored, as is everything unknown.
+            let [channel, token] = read(params, ["channel", "token"])?;
+            Ok(Command::Subscribe(Subscribe { channel: text(channel)?, token: text(token)? }))
         }
         Method::Unsubscribe => {
             let [channel] = read(params, ["channel"])?;
@@ -112,12 +110,4 @@ fn text(value: Option<Value<'_>>) -> Result<Box<str>, ClientError> {
     present(value).map_or(Ok(Box::default()), |value| {
         value.as_str().map(|text| text.into_owned().into_boxed_str()).ok_or(ClientError::BadRequest)
     })
-}
-
-fn number(value: Option<Value<'_>>) -> Result<u64, ClientError> {
-    present(value).map_or(Ok(0), |value| value.as_u64().ok_or(ClientError::BadRequest))
-}
-
-fn flag(value: Option<Value<'_>>) -> Result<bool, ClientError> {
-    present(value).map_or(Ok(false), |value| value.as_bool().ok_or(ClientError::BadRequest))
 }
