@@ -1,0 +1,350 @@
+//! Body → calls.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use data_encoding::BASE64;
+
+use super::{Batch, Entry, Style};
+use crate::api::call::{ApiError, BadRequest, Call, Message, Tags};
+use crate::api::pattern::PATTERN_BYTES_MAX;
+use crate::config::Limits;
+use crate::core::disconnect::Disconnect;
+use crate::core::ids::ClientId;
+use crate::core::publication::Payload;
+use crate::wire::json::{Json, JsonError, Object, Value, documents, without_raw_newlines};
+
+/// Commands of one request in the old style. An answer is longer than the shortest command.
+const COMMANDS_MAX: usize = 10_000;
+/// As much as a close frame carries (RFC 6455 section 5.5).
+const REASON_BYTES_MAX: usize = 123;
+
+/// Why a request is answered by its HTTP status alone, without carrying out any of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadBody {
+    #[error("the body is not JSON: {0}")]
+    Json(#[from] JsonError),
+    #[error("the body must be a JSON object")]
+    NotAnObject,
+    #[error("id must be a whole number below 2^32")]
+    Id,
+    #[error("method must be a name or a number")]
+    Method,
+    #[error("more than {COMMANDS_MAX} commands")]
+    TooManyCommands,
+    #[error("there is no such method")]
+    UnknownMethod,
+}
+
+impl BadBody {
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Json(_) | Self::NotAnObject | Self::Id | Self::Method => 400,
+            Self::TooManyCommands => 413,
+            Self::UnknownMethod => 404,
+        }
+    }
+}
+
+/// Reads a whole request. `method`: what follows `/api/` in the path; `None`: the path is `/api` itself.
+///
+/// `json`: scratch space. Of `limits` those of publications and broadcasts count; the body's own was judged before.
+pub fn parse(method: Option<&str>, body: &[u8], json: &mut Json, limits: &Limits) -> Result<Batch, BadBody> {
+    let Some(name) = method else { return parse_commands(body, json, limits) };
+    let method = METHODS.iter().find(|(known, _)| *known == name).ok_or(BadBody::UnknownMethod)?.1;
+    let params = json.parse(body)?.as_object().ok_or(BadBody::NotAnObject)?;
+    let call = call(method, params, json, limits);
+    Ok(Batch { style: Style::Method, entries: vec![Entry { id: 0, call }] })
+}
+
+fn parse_commands(body: &[u8], json: &mut Json, limits: &Limits) -> Result<Batch, BadBody> {
+    let mut entries = Vec::new();
+    for document in documents(body) {
+        if entries.len() == COMMANDS_MAX {
+            return Err(BadBody::TooManyCommands);
+        }
+        let command = json.parse(document)?.as_object().ok_or(BadBody::NotAnObject)?;
+        let [id, method, params] = command.read(["id", "method", "params"])?.map(present);
+        let id = match id {
+            None => 0,
+            Some(id) => id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or(BadBody::Id)?,
+        };
+        let call = match (old_method(method)?, params.map(Value::as_object)) {
+            (None, _) => Err(ApiError::MethodNotFound),
+            (Some(_), Some(None)) => Err(wrong_type("params", "an object")),
+            (Some(method), Some(Some(params))) => call(method, params, json, limits),
+            (Some(method), None) => {
+                let none = json.parse(b"{}")?.as_object().ok_or(BadBody::NotAnObject)?;
+                call(method, none, json, limits)
+            }
+        };
+        entries.push(Entry { id, call });
+    }
+    if entries.is_empty() {
+        return Err(BadBody::Json(JsonError::Empty));
+    }
+    Ok(Batch { style: Style::Commands, entries })
+}
+
+/// A command's method. Old senders write numbers, and leave out zero. `Ok(None)`: there is none of that name.
+fn old_method(method: Option<Value<'_>>) -> Result<Option<Method>, BadBody> {
+    let Some(method) = method else { return Ok(Some(Method::Publish)) };
+    if let Some(name) = method.as_str() {
+        return Ok(METHODS
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(&name))
+            .map(|(_, method)| *method));
+    }
+    let number = method.as_u64().ok_or(BadBody::Method)?;
+    let old = usize::try_from(number).ok().and_then(|number| METHODS[..OLD_METHODS].get(number));
+    Ok(old.map(|(_, method)| *method))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Publish,
+    Broadcast,
+    Disconnect,
+    Channels,
+    Info,
+    /// Centrifugo has it, this version has not.
+    NotServed,
+}
+
+/// The old methods stand where their numbers say.
+const METHODS: [(&str, Method); 21] = [
+    ("publish", Method::Publish),
+    ("broadcast", Method::Broadcast),
+    ("unsubscribe", Method::NotServed),
+    ("disconnect", Method::Disconnect),
+    ("presence", Method::NotServed),
+    ("presence_stats", Method::NotServed),
+    ("history", Method::NotServed),
+    ("history_remove", Method::NotServed),
+    ("channels", Method::Channels),
+    ("info", Method::Info),
+    ("rpc", Method::NotServed),
+    ("subscribe", Method::NotServed),
+    ("refresh", Method::NotServed),
+    ("batch", Method::NotServed),
+    ("map_publish", Method::NotServed),
+    ("map_remove", Method::NotServed),
+    ("map_read_state", Method::NotServed),
+    ("map_read_stream", Method::NotServed),
+    ("map_stats", Method::NotServed),
+    ("map_clear", Method::NotServed),
+    ("shared_poll_publish", Method::NotServed),
+];
+const OLD_METHODS: usize = 13;
+
+fn call(method: Method, params: Object<'_>, json: &mut Json, limits: &Limits) -> Result<Call, ApiError> {
+    match method {
+        Method::Publish => {
+            let ([channel, _], message) = message(params, json, limits)?;
+            let channel = text("channel", channel)?.ok_or_else(|| missing("channel"))?;
+            Ok(Call::Publish { channel: channel.into(), message })
+        }
+        Method::Broadcast => {
+            let ([_, channels], message) = message(params, json, limits)?;
+            Ok(Call::Broadcast { channels: self::channels(channels, limits)?, message })
+        }
+        Method::Disconnect => disconnect(params),
+        Method::Channels => {
+            let [pattern] = read(params, ["pattern"])?;
+            let pattern = text("pattern", pattern)?.unwrap_or_default();
+            if pattern.len() > PATTERN_BYTES_MAX {
+                return Err(too_long("pattern", PATTERN_BYTES_MAX));
+            }
+            Ok(Call::Channels { pattern: pattern.into() })
+        }
+        Method::Info => Ok(Call::Info),
+        Method::NotServed => Err(not_available("this version does not have the method")),
+    }
+}
+
+/// The fields `channel` and `channels`, and the message, in one pass over what may be a long text.
+fn message<'t>(
+    params: Object<'t>,
+    json: &mut Json,
+    limits: &Limits,
+) -> Result<([Option<Value<'t>>; 2], Message), ApiError> {
+    let [channel, channels, data, b64data, tags, skip_history, key, delta, version, epoch] = read(
+        params,
+        [
+            "channel",
+            "channels",
+            "data",
+            "b64data",
+            "tags",
+            "skip_history",
+            "idempotency_key",
+            "delta",
+            "version",
+            "version_epoch",
+        ],
+    )?;
+    // Each of these would change what a publish does; none may be passed over.
+    if text("idempotency_key", key)?.is_some() {
+        return Err(not_available("idempotency_key"));
+    }
+    if flag("delta", delta)? {
+        return Err(not_available("delta"));
+    }
+    let version = present(version).map_or(Some(0), Value::as_u64);
+    if version.ok_or_else(|| wrong_type("version", "a whole number"))? != 0 {
+        return Err(not_available("version"));
+    }
+    if text("version_epoch", epoch)?.is_some() {
+        return Err(not_available("version_epoch"));
+    }
+    let skip_history = flag("skip_history", skip_history)?;
+    let data = self::data(data, b64data, json)?;
+    let tags = self::tags(tags)?;
+    // Tags travel with the data to every subscriber, so they count.
+    let bytes = tags.iter().fold(data.len(), |bytes, (name, value)| bytes + name.len() + value.len());
+    if bytes > limits.publication_bytes_max {
+        return Err(too_long("data with tags", limits.publication_bytes_max));
+    }
+    Ok(([channel, channels], Message { data, tags, skip_history }))
+}
+
+/// `b64data` goes before `data`, in which `null` is a value like any other.
+fn data(data: Option<Value<'_>>, b64data: Option<Value<'_>>, json: &mut Json) -> Result<Payload, ApiError> {
+    if let Some(encoded) = text("b64data", b64data)? {
+        let bytes = BASE64.decode(encoded.as_bytes());
+        let bytes = bytes.map_err(|_| wrong_type("b64data", "standard base64 with padding"))?;
+        let text = json.text_of(&bytes).map(|text| Payload::Json(text.into()));
+        return Ok(text.unwrap_or_else(|| Payload::Binary(bytes.into())));
+    }
+    let data = data.ok_or_else(|| missing("data"))?;
+    Ok(Payload::Json(without_raw_newlines(data.raw()).into()))
+}
+
+fn tags(tags: Option<Value<'_>>) -> Result<Tags, ApiError> {
+    let Some(tags) = present(tags) else { return Ok(Tags::default()) };
+    let wrong = || wrong_type("tags", "an object of strings");
+    let mut seen = HashSet::new();
+    let mut pairs = Vec::new();
+    for (name, value) in tags.as_object().ok_or_else(wrong)?.members() {
+        let name = name.as_str().ok_or_else(wrong)?;
+        let value = value.as_str().ok_or_else(wrong)?;
+        pairs.push((name.as_ref().into(), value.into()));
+        if !seen.insert(name) {
+            return Err(repeated("a name in tags"));
+        }
+    }
+    Ok(pairs.into())
+}
+
+fn channels(list: Option<Value<'_>>, limits: &Limits) -> Result<Vec<Box<str>>, ApiError> {
+    let wrong = || wrong_type("channels", "an array of strings");
+    let list = present(list).ok_or_else(|| missing("channels"))?;
+    let mut channels = Vec::new();
+    for channel in list.as_array().ok_or_else(wrong)? {
+        if channels.len() == limits.broadcast_channels_max {
+            return Err(ApiError::LimitExceeded);
+        }
+        channels.push(channel.as_str().ok_or_else(wrong)?.into());
+    }
+    if channels.is_empty() { Err(missing("channels")) } else { Ok(channels) }
+}
+
+fn disconnect(params: Object<'_>) -> Result<Call, ApiError> {
+    let [user, client, session, whitelist, disconnect] =
+        read(params, ["user", "client", "session", "whitelist", "disconnect"])?;
+    if text("session", session)?.is_some() {
+        return Err(not_available("session"));
+    }
+    let user = text("user", user)?;
+    let client = present(client).map(|client| client_id("client", client)).transpose()?.flatten();
+    // Without either, it would be a strange way to end every anonymous connection.
+    let user = match (user, client) {
+        (None, None) => return Err(missing("user")),
+        (user, _) => user.unwrap_or_default().into(),
+    };
+    let mut clients = Vec::new();
+    if let Some(list) = present(whitelist) {
+        let wrong = || wrong_type("whitelist", "an array of client ids");
+        for client in list.as_array().ok_or_else(wrong)? {
+            clients.push(client_id("whitelist", client)?.ok_or_else(wrong)?);
+        }
+    }
+    let disconnect = present(disconnect).map_or(Ok(Disconnect::ForceDisconnect), custom_disconnect)?;
+    Ok(Call::Disconnect { user, client, whitelist: clients.into(), disconnect })
+}
+
+/// `Ok(None)`: the empty string. No other text than a UUID was ever given out as an id.
+fn client_id(field: &'static str, value: Value<'_>) -> Result<Option<ClientId>, ApiError> {
+    let text = value.as_str().ok_or_else(|| wrong_type(field, "a client id"))?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    ClientId::parse(&text).map(Some).ok_or_else(|| wrong_type(field, "a client id"))
+}
+
+fn custom_disconnect(value: Value<'_>) -> Result<Disconnect, ApiError> {
+    let object = value.as_object().ok_or_else(|| wrong_type("disconnect", "an object"))?;
+    let [code, reason] = read(object, ["code", "reason"])?;
+    let code = present(code).ok_or_else(|| missing("disconnect.code"))?;
+    // Below lie the transport's own codes, above what RFC 6455 has none for.
+    let code =
+        code.as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| (3_000..5_000).contains(code));
+    let code = code.ok_or_else(|| wrong_type("disconnect.code", "a number from 3000 to 4999"))?;
+    let reason = match present(reason) {
+        Some(reason) => reason.as_str().ok_or_else(|| wrong_type("disconnect.reason", "a string"))?,
+        None => "".into(),
+    };
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(too_long("disconnect.reason", REASON_BYTES_MAX));
+    }
+    Ok(Disconnect::Custom { code, reason: reason.as_ref().into() })
+}
+
+/// The fields of these names. Errors: one of them is there twice.
+fn read<'t, const N: usize>(
+    object: Object<'t>,
+    names: [&'static str; N],
+) -> Result<[Option<Value<'t>>; N], ApiError> {
+    object.read(names).map_err(|error| match error {
+        JsonError::RepeatedName { name } => repeated(name),
+        // The text was checked as a whole before.
+        _ => ApiError::Internal,
+    })
+}
+
+/// A string; absent if it is empty.
+fn text<'t>(field: &'static str, value: Option<Value<'t>>) -> Result<Option<Cow<'t, str>>, ApiError> {
+    let Some(value) = present(value) else { return Ok(None) };
+    let text = value.as_str().ok_or_else(|| wrong_type(field, "a string"))?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+fn flag(field: &'static str, value: Option<Value<'_>>) -> Result<bool, ApiError> {
+    let value = present(value).map_or(Some(false), Value::as_bool);
+    value.ok_or_else(|| wrong_type(field, "true or false"))
+}
+
+/// Libraries write `null` for what was not set.
+fn present(value: Option<Value<'_>>) -> Option<Value<'_>> {
+    value.filter(|value| !value.is_null())
+}
+
+fn missing(field: &'static str) -> ApiError {
+    ApiError::BadRequest { reason: BadRequest::Missing { field } }
+}
+
+fn wrong_type(field: &'static str, want: &'static str) -> ApiError {
+    ApiError::BadRequest { reason: BadRequest::Type { field, want } }
+}
+
+fn repeated(field: &'static str) -> ApiError {
+    ApiError::BadRequest { reason: BadRequest::Repeated { field } }
+}
+
+fn too_long(field: &'static str, limit: usize) -> ApiError {
+    ApiError::BadRequest { reason: BadRequest::TooLong { field, limit } }
+}
+
+fn not_available(feature: &'static str) -> ApiError {
+    ApiError::NotAvailable { feature }
+}
