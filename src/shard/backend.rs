@@ -1,0 +1,255 @@
+//! Requests of backends: calls carried out here and elsewhere, answers gathered and put in order.
+
+use std::sync::Arc;
+
+use super::http::ApiTarget;
+use super::letter::{Findings, OperationId, Question};
+use super::waiting::Ticket;
+use super::{Operation, Shard};
+use crate::api::call::{Answer, ApiError, Call, ChannelCount, Message, NodeInfo, check_channel};
+use crate::api::centrifugo::{Batch, Style, append_answer, parse};
+use crate::core::error::ClientError;
+use crate::core::ids::{AppIndex, ConnectionId, Slot};
+use crate::core::publication::{Position, Publication};
+use crate::wire::http::append_response;
+
+/// One request whose answers are gathered.
+#[derive(Debug)]
+pub struct Gather {
+    connection: ConnectionId,
+    ticket: Ticket,
+    keep_alive: bool,
+    style: Style,
+    ids: Vec<u32>,
+    answers: Vec<Result<Answer, ApiError>>,
+    /// Parts that have not answered yet, and one for the request itself while it is being begun.
+    remaining: usize,
+}
+
+/// Which part of which request an operation answers.
+#[derive(Debug)]
+pub struct Part {
+    pub gather: OperationId,
+    /// Index of the call.
+    pub call: usize,
+    /// Index of the channel within a broadcast.
+    pub channel: Option<usize>,
+}
+
+impl Shard {
+    /// Carries out one backend request; its answer keeps its place among those of the connection.
+    pub(super) fn backend_request(&mut self, slot: Slot, target: ApiTarget, body: &[u8]) {
+        self.counters.http_requests += 1;
+        let ApiTarget { app, method, keep_alive } = target;
+        let parsed = parse(method.as_deref(), body, &mut self.json, &self.config.limits);
+        let ticket = self.waiting(slot).promise();
+        if !keep_alive {
+            self.close_after_answers(slot);
+        }
+        let Batch { style, entries } = match parsed {
+            Ok(batch) => batch,
+            Err(error) => {
+                let mut response = Vec::new();
+                let text = format!("{error}\n");
+                let kind = "text/plain; charset=utf-8";
+                append_response(error.status(), kind, &[], text.as_bytes(), keep_alive, &mut response);
+                self.complete_reply(slot, ticket, response);
+                self.after_answer(slot);
+                return;
+            }
+        };
+        let gather = self.gathers.begin(Gather {
+            connection: self.connections.id(slot),
+            ticket,
+            keep_alive,
+            style,
+            ids: entries.iter().map(|entry| entry.id).collect(),
+            // Replaced by each call's own answer; seen only if a part is lost, which is an error of ours.
+            answers: vec![Err(ApiError::Internal); entries.len()],
+            remaining: 1,
+        });
+        for (call, entry) in entries.into_iter().enumerate() {
+            let answer = match entry.call {
+                Ok(asked) => self.carry_out_call(gather, call, app, asked),
+                Err(error) => Some(Err(error)),
+            };
+            if let Some(answer) = answer
+                && let Some(gather) = self.gathers.get_mut(gather)
+            {
+                gather.answers[call] = answer;
+            }
+        }
+        self.part_answered(gather);
+    }
+
+    /// Begins a call. `Some`: it is answered already.
+    fn carry_out_call(
+        &mut self,
+        gather: OperationId,
+        call: usize,
+        app: AppIndex,
+        asked: Call,
+    ) -> Option<Result<Answer, ApiError>> {
+        match asked {
+            Call::Publish { channel, message } => {
+                if let Err(error) = check_channel(&self.config.apps[usize::from(app.0)], &channel) {
+                    return Some(Err(error));
+                }
+                let part = Part { gather, call, channel: None };
+                let skip_history = message.skip_history;
+                let publication = Arc::new(self.publication(message));
+                self.publish_part(part, app, &channel, publication, skip_history);
+                None
+            }
+            Call::Broadcast { channels, message } => {
+                Some(Ok(self.broadcast(gather, call, app, &channels, message)))
+            }
+            Call::Disconnect { user, client, whitelist, disconnect } => {
+                self.survey(gather, call, Question::Disconnect { app, user, client, whitelist, disconnect });
+                Some(Ok(Answer::Disconnected))
+            }
+            Call::Channels { pattern } => {
+                self.survey(gather, call, Question::Channels { app, pattern });
+                Some(Ok(Answer::Channels(Vec::new())))
+            }
+            Call::Info => {
+                self.survey(gather, call, Question::Info { app });
+                Some(Ok(Answer::Info(vec![self.node_info()])))
+            }
+        }
+    }
+
+    fn broadcast(
+        &mut self,
+        gather: OperationId,
+        call: usize,
+        app: AppIndex,
+        channels: &[Box<str>],
+        message: Message,
+    ) -> Answer {
+        let skip_history = message.skip_history;
+        let publication = Arc::new(self.publication(message));
+        let checked: Vec<Result<(), ApiError>> = channels
+            .iter()
+            .map(|channel| check_channel(&self.config.apps[usize::from(app.0)], channel).map(|_| ()))
+            .collect();
+        if let Some(waiting) = self.gathers.get_mut(gather) {
+            // In place before the first part can answer.
+            waiting.answers[call] =
+                Ok(Answer::Broadcast(checked.iter().map(|result| result.map(|()| None)).collect()));
+        }
+        for (index, (channel, result)) in channels.iter().zip(&checked).enumerate() {
+            if result.is_ok() {
+                let part = Part { gather, call, channel: Some(index) };
+                self.publish_part(part, app, channel, Arc::clone(&publication), skip_history);
+            }
+        }
+        Answer::Broadcast(checked.into_iter().map(|result| result.map(|()| None)).collect())
+    }
+
+    fn publication(&self, message: Message) -> Publication {
+        Publication {
+            data: message.data,
+            event: None,
+            publisher: None,
+            tags: message.tags,
+            time_ms: self.now.unix_ms,
+            exclude: None,
+        }
+    }
+
+    fn publish_part(
+        &mut self,
+        part: Part,
+        app: AppIndex,
+        channel: &str,
+        publication: Arc<Publication>,
+        skip_history: bool,
+    ) {
+        self.counters.publishes_api += 1;
+        if let Some(gather) = self.gathers.get_mut(part.gather) {
+            gather.remaining += 1;
+        }
+        let operation = self.begin(Operation::Backend(part));
+        self.route_publication(operation, app, channel, publication, skip_history);
+    }
+
+    /// The owner's answer to one publication of a backend.
+    pub(super) fn backend_published(&mut self, part: &Part, result: Result<Option<Position>, ClientError>) {
+        let result = result.map_err(ApiError::from);
+        if let Some(gather) = self.gathers.get_mut(part.gather) {
+            match (&mut gather.answers[part.call], part.channel) {
+                (Ok(Answer::Broadcast(results)), Some(channel)) => results[channel] = result,
+                (answer, _) => *answer = result.map(Answer::Published),
+            }
+        }
+        self.part_answered(part.gather);
+    }
+
+    /// Asks every shard, this one included, and counts the answers to come.
+    fn survey(&mut self, gather: OperationId, call: usize, question: Question) {
+        let shards = self.channels.placement().shards;
+        if let Some(gather) = self.gathers.get_mut(gather) {
+            gather.remaining += usize::from(shards);
+        }
+        self.ask_all_shards(Part { gather, call, channel: None }, &question);
+    }
+
+    /// One shard's findings for one call.
+    pub(super) fn found(&mut self, part: &Part, findings: Findings) {
+        if let Some(gather) = self.gathers.get_mut(part.gather) {
+            match (&mut gather.answers[part.call], findings) {
+                (Ok(Answer::Channels(counts)), Findings::Channels(found)) => counts.extend(found),
+                (Ok(Answer::Info(nodes)), Findings::Info { clients, users, channels, subscriptions }) => {
+                    if let Some(node) = nodes.first_mut() {
+                        node.clients += clients;
+                        node.users += users.len() as u64;
+                        node.channels += channels;
+                        node.subscriptions += subscriptions;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.part_answered(part.gather);
+    }
+
+    /// One part fewer to wait for; with the last one the answer leaves.
+    fn part_answered(&mut self, id: OperationId) {
+        let Some(gather) = self.gathers.get_mut(id) else { return };
+        gather.remaining -= 1;
+        if gather.remaining > 0 {
+            return;
+        }
+        let Some(gather) = self.gathers.end(id) else { return };
+        if !self.connections.is_open(gather.connection) {
+            return;
+        }
+        let mut body = Vec::new();
+        for (id, mut answer) in gather.ids.into_iter().zip(gather.answers) {
+            if let Ok(Answer::Channels(counts)) = &mut answer {
+                ChannelCount::merge(counts);
+            }
+            append_answer(gather.style, id, &answer, &mut body);
+        }
+        let mut response = Vec::with_capacity(body.len() + 128);
+        append_response(200, "application/json", &[], &body, gather.keep_alive, &mut response);
+        let slot = gather.connection.slot;
+        self.complete_reply(slot, gather.ticket, response);
+        self.after_answer(slot);
+        self.note_blocked(slot);
+    }
+
+    fn node_info(&self) -> NodeInfo {
+        NodeInfo {
+            uid: self.node_uid.clone(),
+            name: "polycast".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            clients: 0,
+            users: 0,
+            channels: 0,
+            subscriptions: 0,
+            uptime_s: self.now.monotonic_ms.saturating_sub(self.started_ms) / 1_000,
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a shard keeps of each connection, split by how often it is touched.
+//!
+//! A delivery touches only [`Hot`]; everything else lies in [`Cold`]. Both tables are indexed by the slot, grow
+//! by whole chunks and never move: growth costs neither a copy nor twice the memory.
+
+use std::sync::Arc;
+
+use super::handles::Handles;
+use super::http::HttpConnection;
+use super::outbox::Outbox;
+use super::waiting::Waiting;
+use crate::core::ids::{AppIndex, ConnectionId, GENERATION_MASK, Slot};
+use crate::core::publication::Payload;
+use crate::protocol::Codec;
+use crate::wire::websocket::Assembler;
+
+/// No slot, no channel, no place.
+pub const NONE: u32 = u32::MAX;
+
+/// Touched by every delivery.
+#[derive(Debug, Default)]
+pub struct Hot {
+    pub outbox: Outbox,
+    /// 24 bits: which life of the slot this is.
+    pub generation: u32,
+    /// Place in a table per variant; meaningful once the client is subscribed.
+    pub variant: u8,
+    /// Listed for the flush of this turn.
+    pub dirty: bool,
+    pub phase: Phase,
+    /// The peer will send no more, or what it sends is no longer looked at.
+    pub deaf: bool,
+}
+
+/// Where a connection stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Nobody uses the slot.
+    #[default]
+    Vacant,
+    Open,
+    /// Its end is decided: the close frame is queued, the peer's answer or a deadline is awaited.
+    Closing,
+    /// Handed over for closing; the slot is not yet free.
+    Closed,
+}
+
+/// How the connection speaks.
+#[derive(Debug, Default)]
+pub enum Transport {
+    #[default]
+    None,
+    /// Also every connection before its first request is known.
+    Http(Box<HttpConnection>),
+    WebSocket(Codec),
+}
+
+/// Everything that is not needed per delivery.
+#[derive(Debug, Default)]
+pub struct Cold {
+    pub transport: Transport,
+    /// An unfinished WebSocket frame or message.
+    pub assembler: Assembler,
+    pub app: u16,
+    /// Authenticated: commands other than connect are served.
+    pub is_client: bool,
+    /// Connect was answered with an error: whatever comes next ends the connection.
+    pub is_refused: bool,
+    /// A ping was sent and its pong is awaited until `heartbeat_at`.
+    pub awaits_pong: bool,
+    /// The pong deadline was extended once because the shard itself ran late.
+    pub pong_extended: bool,
+    /// The connection is to end at `phase_at` because the broker drains.
+    pub is_draining: bool,
+    /// WebSocket pings counted in the second that `pings_second` names (its low bits).
+    pub pings: u16,
+    pub pings_second: u8,
+    /// The deadline for the request head that is arriving is set.
+    pub is_head_timed: bool,
+    /// After our last byte the peer gets time to read it: FIN first, then CLOSE.
+    pub lingers: bool,
+    /// Bytes read since our close frame.
+    pub closing_bytes: u32,
+    /// Refused commands in a row.
+    pub errors: u8,
+    /// Empty: anonymous.
+    pub user: Box<str>,
+    /// The token's `info`; shared where many connections carry the same.
+    pub info: Option<Arc<Payload>>,
+    /// Subscribed channels.
+    pub subscriptions: Handles,
+    /// Exists only while answers are awaited or commands held back.
+    pub waiting: Option<Box<Waiting>>,
+    /// Neighbours in the list of the user's connections.
+    pub user_next: u32,
+    pub user_previous: u32,
+    /// Unix seconds at which the connection expires; 0: it does not.
+    pub expires_s: u32,
+    /// Deadlines in ticks of [`TICK_MS`] since the shard began; 0: none.
+    pub heartbeat_at: u32,
+    /// Handshake, first authentication, fragment or close.
+    pub phase_at: u32,
+}
+
+/// Milliseconds per tick of the deadlines kept per connection: pings fall into slices of this length, and 32
+/// bits last for eight years.
+pub const TICK_MS: u64 = 64;
+
+const CHUNK_ENTRIES: usize = 1024;
+
+/// A table indexed by slot that grows by chunks.
+#[derive(Debug)]
+struct Table<T>(Vec<Box<[T]>>);
+
+impl<T: Default> Table<T> {
+    fn reserve(&mut self, index: usize) {
+        while self.0.len() * CHUNK_ENTRIES <= index {
+            self.0.push((0..CHUNK_ENTRIES).map(|_| T::default()).collect());
+        }
+    }
+
+    #[inline]
+    fn get(&self, index: u32) -> &T {
+        &self.0[index as usize / CHUNK_ENTRIES][index as usize % CHUNK_ENTRIES]
+    }
+
+    #[inline]
+    fn get_mut(&mut self, index: u32) -> &mut T {
+        &mut self.0[index as usize / CHUNK_ENTRIES][index as usize % CHUNK_ENTRIES]
+    }
+}
+
+/// All connections of one shard, by slot.
+#[derive(Debug)]
+pub struct Connections {
+    hot: Table<Hot>,
+    cold: Table<Cold>,
+    open: u32,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self { hot: Table(Vec::new()), cold: Table(Vec::new()), open: 0 }
+    }
+}
+
+impl Connections {
+    /// Begins a new life of a slot.
+    pub fn open(&mut self, slot: Slot) {
+        self.hot.reserve(slot.0 as usize);
+        self.cold.reserve(slot.0 as usize);
+        let hot = self.hot.get_mut(slot.0);
+        assert_eq!(hot.phase, Phase::Vacant, "slot {} was accepted into while in use", slot.0);
+        assert!(hot.outbox.is_empty(), "slot {} has bytes of its previous life", slot.0);
+        let generation = (hot.generation + 1) & GENERATION_MASK;
+        *hot = Hot { generation, phase: Phase::Open, ..Hot::default() };
+        *self.cold.get_mut(slot.0) = Cold { user_next: NONE, user_previous: NONE, ..Cold::default() };
+        self.open += 1;
+    }
+
+    /// The slot is free again.
+    pub fn vacate(&mut self, slot: Slot) {
+        let hot = self.hot.get_mut(slot.0);
+        assert_eq!(hot.phase, Phase::Closed, "slot {} was freed before it was closed", slot.0);
+        assert!(hot.outbox.is_empty(), "slot {} was freed with bytes queued", slot.0);
+        hot.phase = Phase::Vacant;
+        self.open -= 1;
+    }
+
+    /// Sockets that are not vacant.
+    pub fn count(&self) -> u32 {
+        self.open
+    }
+
+    #[inline]
+    pub fn hot(&self, slot: Slot) -> &Hot {
+        self.hot.get(slot.0)
+    }
+
+    #[inline]
+    pub fn hot_mut(&mut self, slot: Slot) -> &mut Hot {
+        self.hot.get_mut(slot.0)
+    }
+
+    #[inline]
+    pub fn cold(&self, slot: Slot) -> &Cold {
+        self.cold.get(slot.0)
+    }
+
+    #[inline]
+    pub fn cold_mut(&mut self, slot: Slot) -> &mut Cold {
+        self.cold.get_mut(slot.0)
+    }
+
+    /// The name of the slot's present life.
+    pub fn id(&self, slot: Slot) -> ConnectionId {
+        ConnectionId { slot, generation: self.hot(slot).generation }
+    }
+
+    /// Whether that life of the slot is still open (not closing).
+    pub fn is_open(&self, id: ConnectionId) -> bool {
+        self.exists(id.slot) && {
+            let hot = self.hot(id.slot);
+            hot.generation == id.generation && hot.phase == Phase::Open
+        }
+    }
+
+    /// Whether the slot was ever in use.
+    pub fn exists(&self, slot: Slot) -> bool {
+        (slot.0 as usize) < self.hot.0.len() * CHUNK_ENTRIES
+    }
+
+    /// Every slot whose connection is open, in slot order.
+    pub fn open_slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        let hots = self.hot.0.iter().flat_map(|chunk| chunk.iter());
+        (0..).zip(hots).filter(|(_, hot)| hot.phase == Phase::Open).map(|(slot, _)| Slot(slot))
+    }
+
+    pub fn app(&self, slot: Slot) -> AppIndex {
+        AppIndex(self.cold(slot).app)
+    }
+}

@@ -1,0 +1,233 @@
+//! Time: pings, expiry, and everything that may not take for ever.
+//!
+//! Each connection has at most three deadlines and one place in the wheel, at the earliest of them.
+
+use super::Shard;
+use super::connection::{Phase, TICK_MS, Transport};
+use crate::core::disconnect::Disconnect;
+use crate::core::event::Event;
+use crate::core::ids::Slot;
+use crate::protocol::Heartbeat;
+use crate::wire::websocket::append_ping;
+
+/// Deadlines handled in one turn; the rest stay due for the next.
+pub const DEADLINES_PER_TURN_MAX: usize = 256;
+
+/// Expiries of one second are spread over this long, so that a million tokens with one `exp` do not fall due at
+/// one moment. Always later, never earlier.
+const EXPIRY_SPREAD_MS: u64 = 1_000;
+
+/// A pong this much overdue at its judging tells more about this shard than about the peer.
+const LATENESS_MS_MAX: u64 = 200;
+
+impl Shard {
+    /// Handles due deadlines, at most [`DEADLINES_PER_TURN_MAX`].
+    pub(super) fn timers(&mut self, pending_receives: bool) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(self.now.monotonic_ms, DEADLINES_PER_TURN_MAX, &mut due);
+        for slot in due.drain(..) {
+            self.deadline(Slot(slot), pending_receives);
+        }
+        self.due = due;
+    }
+
+    fn deadline(&mut self, slot: Slot, pending_receives: bool) {
+        let phase = self.connections.hot(slot).phase;
+        let cold = self.connections.cold(slot);
+        let phase_is_due = self.is_due(cold.phase_at);
+        match phase {
+            Phase::Vacant | Phase::Closed => return,
+            Phase::Closing => {
+                if phase_is_due {
+                    let is_stuck = !self.connections.hot(slot).outbox.is_empty();
+                    self.close(slot, is_stuck);
+                } else {
+                    self.arm(slot);
+                }
+                return;
+            }
+            Phase::Open => {}
+        }
+        if phase_is_due {
+            self.phase_is_over(slot);
+        }
+        self.check_expiry(slot);
+        if self.connections.hot(slot).phase == Phase::Open
+            && self.is_due(self.connections.cold(slot).heartbeat_at)
+        {
+            self.heartbeat(slot, pending_receives);
+        }
+        if self.connections.hot(slot).phase == Phase::Open {
+            self.arm(slot);
+        }
+    }
+
+    /// The time for what the connection was about is over.
+    fn phase_is_over(&mut self, slot: Slot) {
+        let cold = self.connections.cold_mut(slot);
+        cold.phase_at = 0;
+        match cold.transport {
+            Transport::None => self.close(slot, false),
+            Transport::Http(_) if cold.is_draining => self.close_after_answers(slot),
+            Transport::Http(_) => self.request_timed_out(slot),
+            Transport::WebSocket(_) if cold.is_draining => self.disconnect(slot, Disconnect::Shutdown),
+            Transport::WebSocket(_) if !cold.is_client => self.disconnect(slot, Disconnect::Stale),
+            Transport::WebSocket(_) => {
+                let reason = "a fragmented message was not finished in time";
+                self.disconnect(slot, Disconnect::Transport { code: 1008, reason });
+            }
+        }
+    }
+
+    /// Judged by the wall clock as it stands: a clock that was set back postpones, it disconnects nobody.
+    fn check_expiry(&mut self, slot: Slot) {
+        let expires_ms = self.expires_unix_ms(slot);
+        if self.connections.hot(slot).phase == Phase::Open
+            && expires_ms.is_some_and(|ms| ms <= self.now.unix_ms)
+        {
+            self.counters.expired += 1;
+            self.disconnect(slot, Disconnect::Expired);
+        }
+    }
+
+    /// When an unrefreshed connection is closed: the token's expiry plus the grace for a refresh.
+    fn expires_unix_ms(&self, slot: Slot) -> Option<u64> {
+        let expires_s = self.connections.cold(slot).expires_s;
+        if expires_s == 0 {
+            return None;
+        }
+        let grace_ms = self.dialect_settings(slot).map_or(0, |settings| settings.expired_close_delay_ms);
+        let spread_ms = u64::from(slot.0).wrapping_mul(0x9E37_79B9) % EXPIRY_SPREAD_MS;
+        Some(u64::from(expires_s) * 1_000 + u64::from(grace_ms) + spread_ms)
+    }
+
+    fn heartbeat(&mut self, slot: Slot, pending_receives: bool) {
+        let Some(codec) = self.codec(slot) else { return };
+        let (interval_ms, timeout_ms) = match self.dialect_settings(slot) {
+            Some(settings) => (settings.ping_interval_ms, settings.pong_timeout_ms),
+            None => (0, 0),
+        };
+        let now_ms = self.now.monotonic_ms;
+        if self.connections.cold(slot).awaits_pong {
+            let late_ms = now_ms.saturating_sub(self.tick_ms(self.connections.cold(slot).heartbeat_at));
+            let cold = self.connections.cold_mut(slot);
+            if pending_receives || (late_ms > LATENESS_MS_MAX && !cold.pong_extended) {
+                // This shard ran late or has not read everything yet: the pong may lie in the socket.
+                cold.pong_extended |= !pending_receives;
+                self.connections.cold_mut(slot).heartbeat_at = self.tick(now_ms + late_ms.max(TICK_MS));
+                return;
+            }
+            self.counters.no_pong += 1;
+            self.disconnect(slot, Disconnect::NoPong);
+            return;
+        }
+        if interval_ms == 0 {
+            self.connections.cold_mut(slot).heartbeat_at = 0;
+            return;
+        }
+        match codec.heartbeat() {
+            Heartbeat::Application => {
+                self.tell(slot, &Event::Ping);
+            }
+            Heartbeat::Frame => {
+                let mut frame = Vec::with_capacity(2);
+                append_ping(&[], &mut frame);
+                self.push_bytes(slot, &[], &frame);
+            }
+        }
+        let heartbeat_at = self.tick(now_ms + u64::from(timeout_ms));
+        let cold = self.connections.cold_mut(slot);
+        (cold.awaits_pong, cold.pong_extended) = (true, false);
+        cold.heartbeat_at = heartbeat_at;
+    }
+
+    /// The first ping comes at a random moment in the second half of the interval, so that the clients of one
+    /// storm are not pinged in one wave for ever after.
+    pub(super) fn schedule_first_ping(&mut self, slot: Slot, interval_ms: u32) {
+        if interval_ms == 0 {
+            return;
+        }
+        let half_ms = u64::from(interval_ms / 2);
+        let delay_ms = half_ms + self.random_below(half_ms + 1);
+        self.connections.cold_mut(slot).heartbeat_at = self.tick(self.now.monotonic_ms + delay_ms);
+    }
+
+    /// A pong came, asked for or not.
+    pub(super) fn note_pong(&mut self, slot: Slot) {
+        if !self.connections.cold(slot).awaits_pong {
+            return;
+        }
+        let (interval_ms, timeout_ms) = match self.dialect_settings(slot) {
+            Some(settings) => (u64::from(settings.ping_interval_ms), u64::from(settings.pong_timeout_ms)),
+            None => return,
+        };
+        let pinged_ms = self.tick_ms(self.connections.cold(slot).heartbeat_at).saturating_sub(timeout_ms);
+        let next = self.tick((pinged_ms + interval_ms).max(self.now.monotonic_ms));
+        let cold = self.connections.cold_mut(slot);
+        cold.awaits_pong = false;
+        cold.heartbeat_at = next;
+        self.arm(slot);
+    }
+
+    /// Counts a WebSocket ping. `false`: too many within a second.
+    pub(super) fn count_ping(&mut self, slot: Slot) -> bool {
+        let second = (self.now.monotonic_ms / 1_000) as u8;
+        let max = self.config.limits.pings_per_second_max;
+        let cold = self.connections.cold_mut(slot);
+        if cold.pings_second != second {
+            (cold.pings_second, cold.pings) = (second, 0);
+        }
+        cold.pings = cold.pings.saturating_add(1);
+        max == 0 || u32::from(cold.pings) <= max
+    }
+
+    /// A fragmented message must be finished in time.
+    pub(super) fn watch_fragments(&mut self, slot: Slot) {
+        let cold = self.connections.cold(slot);
+        if !cold.is_client || cold.is_draining {
+            return;
+        }
+        let (is_open, is_watched) = (cold.assembler.fragmented_message_open(), cold.phase_at != 0);
+        if is_open && !is_watched {
+            self.set_phase_deadline(slot, u64::from(self.config.limits.fragment_timeout_ms));
+        } else if !is_open && is_watched {
+            self.connections.cold_mut(slot).phase_at = 0;
+            self.arm(slot);
+        }
+    }
+
+    /// The present phase of the connection may last so long.
+    pub(super) fn set_phase_deadline(&mut self, slot: Slot, delay_ms: u64) {
+        self.connections.cold_mut(slot).phase_at = self.tick(self.now.monotonic_ms + delay_ms);
+        self.arm(slot);
+    }
+
+    /// Puts the connection into the wheel at the earliest of its deadlines, or takes it out.
+    pub(super) fn arm(&mut self, slot: Slot) {
+        let cold = self.connections.cold(slot);
+        let ticks = [cold.heartbeat_at, cold.phase_at];
+        let expiry_ms = self
+            .expires_unix_ms(slot)
+            .map(|unix_ms| self.now.monotonic_ms + unix_ms.saturating_sub(self.now.unix_ms));
+        let earliest_ms =
+            ticks.into_iter().filter(|tick| *tick != 0).map(|tick| self.tick_ms(tick)).chain(expiry_ms).min();
+        match earliest_ms {
+            Some(deadline_ms) => self.wheel.arm(slot.0, deadline_ms),
+            None => self.wheel.disarm(slot.0),
+        }
+    }
+
+    /// The first tick that is not before this moment.
+    fn tick(&self, monotonic_ms: u64) -> u32 {
+        let ticks = monotonic_ms.saturating_sub(self.started_ms).div_ceil(TICK_MS) + 1;
+        u32::try_from(ticks).unwrap_or(u32::MAX)
+    }
+
+    fn tick_ms(&self, tick: u32) -> u64 {
+        self.started_ms + u64::from(tick.saturating_sub(1)) * TICK_MS
+    }
+
+    fn is_due(&self, tick: u32) -> bool {
+        tick != 0 && self.tick_ms(tick) <= self.now.monotonic_ms
+    }
+}

@@ -1,0 +1,366 @@
+//! HTTP connections: requests to answers, and upgrades to WebSocket.
+//!
+//! Every connection begins here. Requests may be pipelined; their answers leave in order.
+
+use std::net::SocketAddr;
+
+use super::Shard;
+use super::connection::{Phase, Transport};
+use super::input::{Effect, ReadMode};
+use crate::api::authorize::authorize;
+use crate::core::ids::{AppIndex, Slot};
+use crate::protocol::{Accepted, Codec, UpgradeRequest};
+use crate::wire::handshake::{is_upgrade, judge};
+use crate::wire::http::{
+    Body, BodyReader, Head, HeadReader, HttpError, HttpLimits, append_continue, append_error_response,
+    append_response, parse_head, whole_body,
+};
+use crate::wire::origin::origin_allowed;
+
+/// How long a connection may stay open between two requests.
+const KEEP_ALIVE_MS: u64 = 75_000;
+
+/// How long a body may take to arrive.
+const BODY_MS: u64 = 30_000;
+
+/// Bodies longer than this are read into large buffers.
+const BULK_BODY_BYTES_MIN: u64 = 16 * 1024;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What every unknown path is answered with.
+const ENDPOINTS: &str = "not found; the endpoints are:\n\
+    GET  /connection/websocket   WebSocket, Centrifuge clients\n\
+    POST /api, /api/{method}     backend API\n\
+    GET  /                       demo page\n\
+    GET  /health, /ready         status\n";
+
+/// The state of a connection that speaks HTTP.
+#[derive(Debug)]
+pub struct HttpConnection {
+    pub peer: SocketAddr,
+    head: HeadReader,
+    /// A request whose body is still arriving.
+    body: Option<(ApiTarget, BodyReader)>,
+    /// No further request is read; the connection ends when the last answer is out.
+    is_ending: bool,
+}
+
+impl HttpConnection {
+    pub fn new(peer: SocketAddr) -> Self {
+        Self { peer, head: HeadReader::default(), body: None, is_ending: false }
+    }
+}
+
+/// A backend's request, as far as its head tells.
+#[derive(Debug)]
+pub struct ApiTarget {
+    pub app: AppIndex,
+    /// After `/api/`; `None`: the path is `/api`.
+    pub method: Option<Box<str>>,
+    pub keep_alive: bool,
+}
+
+/// What reading one request came to.
+enum Step {
+    /// Everything was taken; more is needed.
+    More,
+    /// An answer that needs nobody else.
+    Answer {
+        response: Vec<u8>,
+        keep_alive: bool,
+    },
+    Call {
+        target: ApiTarget,
+        body: Vec<u8>,
+    },
+    /// Expect the body; answer `100 Continue` first if asked.
+    Body {
+        expects_continue: bool,
+        is_long: bool,
+    },
+    Upgrade {
+        codec: Codec,
+        app: AppIndex,
+        response: Vec<u8>,
+    },
+}
+
+impl Shard {
+    pub(super) fn receive_http(&mut self, slot: Slot, bytes: &mut [u8]) {
+        if self.keep_for_later(slot, bytes) {
+            return;
+        }
+        self.read_requests(slot, bytes);
+    }
+
+    /// Reads requests until the bytes are used up, answers must be awaited, or the connection changes.
+    pub(super) fn read_requests(&mut self, slot: Slot, bytes: &mut [u8]) {
+        let mut rest: &mut [u8] = bytes;
+        while self.connections.hot(slot).phase == Phase::Open {
+            if rest.is_empty() {
+                self.set_request_deadline(slot);
+                return;
+            }
+            if self.is_blocked(slot) {
+                let bytes = rest.to_vec();
+                self.waiting(slot).input = bytes;
+                return;
+            }
+            let Transport::Http(mut http) = std::mem::take(&mut self.connections.cold_mut(slot).transport)
+            else {
+                return;
+            };
+            if http.is_ending {
+                self.connections.cold_mut(slot).transport = Transport::Http(http);
+                return;
+            }
+            let (used, step) = match self.read_request(&mut http, rest) {
+                Ok(read) => read,
+                Err(error) => {
+                    let mut response = Vec::new();
+                    append_error_response(&error, &mut response);
+                    (rest.len(), Step::Answer { response, keep_alive: false })
+                }
+            };
+            self.connections.cold_mut(slot).transport = Transport::Http(http);
+            rest = &mut rest[used..];
+            match step {
+                Step::More => {}
+                Step::Answer { response, keep_alive } => self.answer_request(slot, &response, keep_alive),
+                Step::Call { target, body } => {
+                    self.backend_request(slot, target, &body);
+                }
+                Step::Body { expects_continue, is_long } => {
+                    if expects_continue {
+                        let mut interim = Vec::new();
+                        append_continue(&mut interim);
+                        self.push_bytes(slot, &[], &interim);
+                    }
+                    if is_long {
+                        self.effects.push(Effect::Read { slot, mode: ReadMode::Bulk });
+                    }
+                }
+                Step::Upgrade { codec, app, response } => {
+                    self.become_websocket(slot, codec, app, &response);
+                    return self.read_frames(slot, rest);
+                }
+            }
+        }
+    }
+
+    /// Takes one step through the bytes: how many were used, and what it came to.
+    fn read_request(
+        &mut self,
+        http: &mut HttpConnection,
+        rest: &mut [u8],
+    ) -> Result<(usize, Step), HttpError> {
+        if let Some((_, reader)) = &mut http.body {
+            let Some(used) = reader.take(rest)? else { return Ok((rest.len(), Step::More)) };
+            let (target, reader) = http.body.take().expect("matched above");
+            return Ok((used, Step::Call { target, body: reader.into_bytes() }));
+        }
+        let limits = HttpLimits {
+            head_bytes_max: self.config.limits.header_bytes_max,
+            headers_max: self.config.limits.headers_max,
+        };
+        let Some(taken) = http.head.take(rest, &limits)? else { return Ok((rest.len(), Step::More)) };
+        let used = taken.used_bytes;
+        let Some(head) = parse_head(&taken.bytes, &limits)? else { return Err(HttpError::RequestLine) };
+        let (app, path) = self.app_of(head.path);
+        if is_upgrade(&head) {
+            return Ok((used, self.upgrade(&head, app, path)?));
+        }
+        let Some(method) = api_method(path) else { return Ok((used, self.plain_answer(&head, path))) };
+        let body = match self.judge_call(&head, app)? {
+            Ok(body) => body,
+            Err(step) => return Ok((used, step)),
+        };
+        let target = ApiTarget { app, method, keep_alive: head.keep_alive };
+        let expects_continue = head.expects_continue;
+        drop(taken);
+        if let Some((body, _)) = whole_body(body, &mut rest[used..]) {
+            let length = body.len();
+            return Ok((used + length, Step::Call { target, body: body.to_vec() }));
+        }
+        let reader = BodyReader::new(body, self.config.limits.http_body_bytes_max as u64)?;
+        http.body = Some((target, reader));
+        let is_long = !matches!(body, Body::Length(bytes) if bytes < BULK_BODY_BYTES_MIN);
+        let expects_continue = expects_continue && used == rest.len();
+        Ok((used, Step::Body { expects_continue, is_long }))
+    }
+
+    /// Judges a backend's request by its head alone: its body is read only if it may be carried out.
+    fn judge_call(&mut self, head: &Head<'_>, app: AppIndex) -> Result<Result<Body, Step>, HttpError> {
+        if head.method != "POST" {
+            return Err(HttpError::MethodNotAllowed { allow: "POST" });
+        }
+        if let Err(error) = authorize(head, self.apps[usize::from(app.0)].api_key.as_ref()) {
+            self.counters.auth_api_key += 1;
+            tracing::info!(reason = %error, "a backend's request was refused");
+            let keep_alive = head.keep_alive && head.body == Body::None;
+            return Ok(Err(text_answer(401, &format!("{error}\n"), keep_alive)));
+        }
+        head.body.check(self.config.limits.http_body_bytes_max as u64)?;
+        Ok(Ok(head.body))
+    }
+
+    /// The app a path begins with, and the rest of the path; without one the first app.
+    fn app_of<'p>(&self, path: &'p str) -> (AppIndex, &'p str) {
+        let first = path.get(1..).unwrap_or("").split('/').next().unwrap_or("");
+        for (app, index) in self.config.apps.iter().zip(0_u16..) {
+            if *app.id == *first && path.len() > first.len() + 1 {
+                return (AppIndex(index), &path[first.len() + 1..]);
+            }
+        }
+        (AppIndex(0), path)
+    }
+
+    fn upgrade(&mut self, head: &Head<'_>, app: AppIndex, path: &str) -> Result<Step, HttpError> {
+        let settings = &self.config.apps[usize::from(app.0)];
+        let upgrade = judge(head)?;
+        let request = UpgradeRequest { path, query: head.query, subprotocols: &upgrade.subprotocols };
+        let accepted = match Codec::for_upgrade(&request).filter(|_| settings.centrifuge.is_some()) {
+            None => return Ok(text_answer(404, ENDPOINTS, false)),
+            Some(Err(error)) => return Ok(text_answer(400, &format!("{error}\n"), false)),
+            Some(Ok(accepted)) => accepted,
+        };
+        if let Some(origin) = upgrade.origin
+            && !origin_allowed(origin, head.host(), &self.config.server.allowed_origins)
+        {
+            self.counters.refused_origin += 1;
+            let origin: String = origin.chars().filter(|c| !c.is_control()).take(256).collect();
+            tracing::info!(origin, "refused: server.allowed_origins does not list this origin");
+            return Ok(text_answer(403, "this origin is not in server.allowed_origins\n", false));
+        }
+        let Accepted { codec, subprotocol } = accepted;
+        let mut response = Vec::with_capacity(256);
+        upgrade.append_response(subprotocol, &mut response);
+        Ok(Step::Upgrade { codec, app, response })
+    }
+
+    fn become_websocket(&mut self, slot: Slot, codec: Codec, app: AppIndex, response: &[u8]) {
+        let stale_ms = self.config.apps[usize::from(app.0)]
+            .centrifuge
+            .as_ref()
+            .map_or(0, |settings| u64::from(settings.stale_close_delay_ms));
+        self.push_bytes(slot, &[], response);
+        if let Transport::Http(http) = &self.connections.cold(slot).transport {
+            tracing::debug!(connection = %self.name(slot), peer = %http.peer, "WebSocket opened");
+        }
+        let cold = self.connections.cold_mut(slot);
+        cold.transport = Transport::WebSocket(codec);
+        cold.app = app.0;
+        self.set_phase_deadline(slot, stale_ms);
+    }
+
+    /// Requests that are answered on the spot.
+    fn plain_answer(&self, head: &Head<'_>, path: &str) -> Step {
+        let keep_alive = head.keep_alive && head.body == Body::None;
+        match (head.method, path) {
+            ("GET" | "HEAD", "/") => {
+                let mut response = Vec::new();
+                let kind = "text/html; charset=utf-8";
+                // The page may hold a token made for it, and nobody may frame it.
+                let headers = [("Cache-Control", "no-store"), ("X-Frame-Options", "DENY")];
+                let body = if head.method == "GET" { &*self.index_page } else { b"" };
+                append_response(200, kind, &headers, body, keep_alive, &mut response);
+                Step::Answer { response, keep_alive }
+            }
+            ("GET" | "HEAD", "/health") => text_answer(200, "ok\n", keep_alive),
+            ("GET" | "HEAD", "/ready") if self.is_draining => text_answer(503, "draining\n", keep_alive),
+            ("GET" | "HEAD", "/ready") => text_answer(200, "ready\n", keep_alive),
+            ("GET", "/connection/websocket") => {
+                text_answer(400, "this endpoint speaks WebSocket: send an upgrade request\n", keep_alive)
+            }
+            _ => text_answer(404, ENDPOINTS, keep_alive),
+        }
+    }
+
+    fn answer_request(&mut self, slot: Slot, response: &[u8], keep_alive: bool) {
+        self.counters.http_requests += 1;
+        let is_queued =
+            self.connections.cold_mut(slot).waiting.as_mut().is_some_and(|waiting| waiting.queue(response));
+        if !is_queued {
+            self.push_bytes(slot, &[], response);
+        }
+        if !keep_alive {
+            self.close_after_answers(slot);
+        }
+    }
+
+    /// Reads no further request and closes once the answers to those before are out.
+    pub(super) fn close_after_answers(&mut self, slot: Slot) {
+        let cold = self.connections.cold_mut(slot);
+        let awaits = cold.waiting.as_ref().is_some_and(|waiting| waiting.awaits_reply());
+        if let Transport::Http(http) = &mut cold.transport {
+            http.is_ending = true;
+        }
+        if !awaits {
+            self.close_when_sent(slot);
+        }
+    }
+
+    /// An awaited answer has left.
+    pub(super) fn after_answer(&mut self, slot: Slot) {
+        let cold = self.connections.cold(slot);
+        let awaits = cold.waiting.as_ref().is_some_and(|waiting| waiting.awaits_reply());
+        match &cold.transport {
+            Transport::Http(http) if http.is_ending && !awaits => self.close_when_sent(slot),
+            Transport::Http(_) if !awaits => self.set_request_deadline(slot),
+            _ => {}
+        }
+    }
+
+    /// How long the peer may take for what is due from it.
+    fn set_request_deadline(&mut self, slot: Slot) {
+        let cold = self.connections.cold(slot);
+        let Transport::Http(http) = &cold.transport else { return };
+        if cold.is_draining {
+            return;
+        }
+        if cold.waiting.as_ref().is_some_and(|waiting| waiting.awaits_reply()) {
+            // Now it is our turn.
+            self.connections.cold_mut(slot).phase_at = 0;
+            self.arm(slot);
+        } else if http.body.is_some() {
+            self.set_phase_deadline(slot, BODY_MS);
+        } else if http.head.is_idle() {
+            self.set_phase_deadline(slot, KEEP_ALIVE_MS);
+        } else if !cold.is_head_timed {
+            // Once per head: one byte a second does not prolong it.
+            self.connections.cold_mut(slot).is_head_timed = true;
+            self.set_phase_deadline(slot, u64::from(self.config.limits.header_timeout_ms));
+            return;
+        } else {
+            return;
+        }
+        self.connections.cold_mut(slot).is_head_timed = false;
+    }
+
+    /// The peer took too long.
+    pub(super) fn request_timed_out(&mut self, slot: Slot) {
+        let Transport::Http(http) = &self.connections.cold(slot).transport else { return };
+        if http.head.is_idle() && http.body.is_none() {
+            self.close_when_sent(slot);
+            return;
+        }
+        let mut response = Vec::new();
+        append_error_response(&HttpError::Timeout, &mut response);
+        self.answer_request(slot, &response, false);
+    }
+}
+
+/// What follows `/api` in a path of the backend API: `None` for any other path.
+fn api_method(path: &str) -> Option<Option<Box<str>>> {
+    match path.strip_prefix("/api")? {
+        "" | "/" => Some(None),
+        rest => rest.strip_prefix('/').map(|method| Some(Box::from(method))),
+    }
+}
+
+fn text_answer(status: u16, text: &str, keep_alive: bool) -> Step {
+    let mut response = Vec::new();
+    append_response(status, TEXT, &[], text.as_bytes(), keep_alive, &mut response);
+    Step::Answer { response, keep_alive }
+}

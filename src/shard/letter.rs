@@ -1,0 +1,109 @@
+//! Letters between shards, and between shards and the control thread.
+//!
+//! All letters from one shard to another travel in one first-in-first-out lane and none is dropped. Handling one
+//! letter creates at most one letter per shard and one per operation it answers.
+
+use std::sync::Arc;
+
+use crate::api::call::ChannelCount;
+use crate::config::Config;
+use crate::core::disconnect::Disconnect;
+use crate::core::error::ClientError;
+use crate::core::ids::{AppIndex, ClientId};
+use crate::core::publication::{Numbered, Position, Publication};
+use crate::engine::ChannelKey;
+use crate::metrics::Snapshot;
+
+/// Names an operation at the shard that waits for its answer; an answer to a forgotten one is ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OperationId {
+    pub index: u32,
+    pub generation: u32,
+}
+
+/// From one shard to another.
+#[derive(Debug)]
+pub enum Letter {
+    /// To the owner: this shard wants the channel's publications, for the client that waits on `operation`.
+    Join { operation: OperationId, channel: ChannelKey },
+    /// From the owner, in the lane that carries publications: what came before is in the past, what comes
+    /// after is new.
+    Joined { operation: OperationId, result: Result<Option<Position>, ClientError> },
+    /// To the owner: nobody here hears the channel any more.
+    Leave { channel: ChannelKey },
+    /// To the owner: so many subscribers here, by now.
+    Count { channel: ChannelKey, subscribers: u32 },
+    /// To the owner: a publication taken at this shard.
+    Publish {
+        operation: OperationId,
+        channel: ChannelKey,
+        publication: Arc<Publication>,
+        /// It is neither kept nor numbered.
+        skip_history: bool,
+    },
+    /// From the owner: the publication has its place, or the publisher should try again.
+    Published { operation: OperationId, result: Result<Option<Position>, ClientError> },
+    /// From the owner to every shard with subscribers, in the channel's order.
+    Deliver(Arc<Delivery>),
+    /// From the owner: publications are missing for good.
+    Broken { channel: ChannelKey },
+    /// To every shard: a question about all of its connections or channels.
+    Survey { operation: OperationId, question: Arc<Question> },
+    /// The answer to a survey.
+    Surveyed { operation: OperationId, findings: Findings },
+}
+
+/// A publication on its way to subscribers.
+#[derive(Debug)]
+pub struct Delivery {
+    pub channel: ChannelKey,
+    pub numbered: Numbered,
+}
+
+/// What a backend may ask of all shards at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// End the user's connections, except the listed clients; or only the one client, if named.
+    Disconnect {
+        app: AppIndex,
+        user: Box<str>,
+        client: Option<ClientId>,
+        whitelist: Box<[ClientId]>,
+        disconnect: Disconnect,
+    },
+    /// Channels with subscribers, whose names match the pattern (empty: all).
+    Channels {
+        app: AppIndex,
+        pattern: Box<str>,
+    },
+    Info {
+        app: AppIndex,
+    },
+}
+
+/// One shard's answer to a [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Findings {
+    Done,
+    Channels(Vec<ChannelCount>),
+    Info { clients: u64, users: Vec<Box<str>>, channels: u64, subscriptions: u64 },
+}
+
+/// From the control thread to a shard.
+#[derive(Debug)]
+pub enum Order {
+    /// New secrets, namespaces and limits. Nobody is disconnected by it.
+    Reload(Arc<Config>),
+    /// End all connections, spread evenly over `spread_ms`; accept no more.
+    Drain { spread_ms: u64 },
+    /// Report the counters as they stand.
+    Statistics,
+}
+
+/// From a shard to the control thread.
+#[derive(Debug)]
+pub enum Notice {
+    Statistics(Box<Snapshot>),
+    /// After an order to drain: no connection is left.
+    Drained,
+}

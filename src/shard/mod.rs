@@ -1,0 +1,459 @@
+//! One core's whole world as a function of (state, input, now): its connections, its clients, the channels it
+//! owns and those it hears, its deadlines. No clock, no socket, no thread.
+//!
+//! [`Shard::handle`] takes one [`Input`] and appends [`Effect`]s. Outgoing bytes are not effects: they lie in
+//! the connections' queues, and whoever runs the shard asks [`Shard::next_batch`] for them after a turn.
+//!
+//! Invariants:
+//! - A subscription, its channel's subscriber and the owner's count come and go together.
+//! - A slot is reused only after [`Input::Closed`]; until then its queue may be in the kernel's hands.
+//! - Nothing a peer sends makes a shard panic; a broken invariant of its own does.
+
+mod backend;
+mod channels;
+mod closing;
+mod connection;
+mod deadlines;
+mod fanout;
+mod handles;
+mod http;
+pub mod input;
+pub mod letter;
+mod operations;
+mod outbox;
+mod owner;
+mod seal;
+mod session;
+mod subscribe;
+mod survey;
+mod users;
+mod waiting;
+mod websocket;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use self::channels::{Channels, Placement};
+use self::connection::{Connections, Phase, Transport};
+use self::input::{Effect, Input, SendFailed};
+use self::letter::{Letter, Notice, OperationId, Order};
+use self::operations::Operations;
+use self::outbox::{Chunks, Log, Range};
+use self::owner::Asked;
+use self::seal::Seal;
+use self::users::Users;
+use crate::auth::api_key::ApiKey;
+use crate::auth::claims::Policy;
+use crate::auth::token::Keys;
+use crate::config::Config;
+use crate::core::error::ClientError;
+use crate::core::ids::{AppIndex, ConnectionId, ShardId, Slot};
+use crate::core::publication::{Position, Publication};
+use crate::core::time::Now;
+use crate::engine::ChannelKey;
+use crate::metrics::Snapshot;
+use crate::protocol::Variant;
+use crate::timer::Wheel;
+use crate::wire::json::Json;
+
+pub use self::deadlines::DEADLINES_PER_TURN_MAX;
+
+/// What all shards of a process share from the start. Everything random enters here.
+#[derive(Debug, Clone)]
+pub struct Founding {
+    pub shards: u16,
+    /// Places channels and users; unknown outside.
+    pub hash_key: (u64, u64),
+    /// Seals client ids.
+    pub seal_key: [u8; 16],
+    /// Differs per shard: jitter comes from it.
+    pub seed: u64,
+    /// Names the process to operators.
+    pub node_uid: Box<str>,
+    /// What is answered at `/`.
+    pub index_page: Arc<[u8]>,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    now: Now,
+    started_ms: u64,
+    config: Arc<Config>,
+    apps: Vec<AppKeys>,
+    seal: Seal,
+    node_uid: Box<str>,
+    index_page: Arc<[u8]>,
+    connections: Connections,
+    users: Users,
+    channels: Channels,
+    operations: Operations<Operation>,
+    gathers: Operations<backend::Gather>,
+    asks: Operations<Asked>,
+    wheel: Wheel,
+    chunks: Chunks,
+    /// Channels with a log of their own.
+    channel_logs: Vec<channels::ChannelLog>,
+    /// Publications of channels without a log of their own, per variant.
+    shared_logs: [Log; Variant::COUNT],
+    /// Frames for one connection only.
+    personal_log: Log,
+    /// Connections with something to send, in the order they got it.
+    dirty: VecDeque<u32>,
+    /// Connections that may go on after this input.
+    resumable: Vec<ConnectionId>,
+    /// Publishers that wait for other shards to take letters.
+    parked: Vec<ConnectionId>,
+    spilled_letters: u64,
+    is_draining: bool,
+    random: u64,
+    counters: Snapshot,
+    effects: Vec<Effect>,
+    json: Json,
+    // Scratch space, empty between inputs.
+    scratch: Vec<u8>,
+    requests: Vec<crate::core::command::Request>,
+    ready: Vec<crate::core::publication::Numbered>,
+    due: Vec<u32>,
+    slow: Vec<Slot>,
+}
+
+/// One app's secrets, prepared for use.
+#[derive(Debug)]
+struct AppKeys {
+    token_keys: Option<Keys>,
+    policy: Policy,
+    api_key: Option<ApiKey>,
+    queue_bytes_max: u32,
+}
+
+/// What waits for an answer from elsewhere.
+#[derive(Debug)]
+enum Operation {
+    Subscribe(subscribe::Joining),
+    Publish(session::Publishing),
+    /// One part of a backend's request.
+    Backend(backend::Part),
+}
+
+impl Shard {
+    pub fn new(id: ShardId, founding: &Founding, config: Arc<Config>, now: Now) -> Self {
+        let placement = Placement { key: founding.hash_key, shards: founding.shards };
+        Self {
+            id,
+            now,
+            started_ms: now.monotonic_ms,
+            apps: prepare(&config),
+            config,
+            seal: Seal::new(founding.seal_key),
+            node_uid: founding.node_uid.clone(),
+            index_page: Arc::clone(&founding.index_page),
+            connections: Connections::default(),
+            users: Users::new(placement),
+            channels: Channels::new(placement),
+            operations: Operations::default(),
+            gathers: Operations::default(),
+            asks: Operations::default(),
+            wheel: Wheel::new(now.monotonic_ms),
+            chunks: Chunks::default(),
+            channel_logs: Vec::new(),
+            shared_logs: Default::default(),
+            personal_log: Log::default(),
+            dirty: VecDeque::new(),
+            resumable: Vec::new(),
+            parked: Vec::new(),
+            spilled_letters: 0,
+            is_draining: false,
+            random: founding.seed | 1,
+            counters: Snapshot::default(),
+            effects: Vec::new(),
+            json: Json::new(),
+            scratch: Vec::new(),
+            requests: Vec::new(),
+            ready: Vec::new(),
+            due: Vec::new(),
+            slow: Vec::new(),
+        }
+    }
+
+    /// Takes one input to its end. Never waits, never reads a clock, never touches a socket.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Vec<Effect>) {
+        self.now = now;
+        std::mem::swap(&mut self.effects, effects);
+        match input {
+            Input::Accepted { slot, peer } => self.accepted(slot, peer),
+            Input::Received { slot, bytes } => self.received(slot, bytes),
+            Input::ReceiveEnded { slot } => self.receive_ended(slot),
+            Input::Sent { slot, result } => self.sent(slot, result),
+            Input::Closed { slot } => self.closed(slot),
+            Input::Letter { source, letter } => self.letter(source, letter),
+            Input::Order(order) => self.order(order),
+            Input::Engine(answer) => self.engine_answered(answer),
+            Input::Timers { pending_receives } => self.timers(pending_receives),
+            Input::TurnEnd => self.turn_end(),
+        }
+        self.resume_waiting();
+        std::mem::swap(&mut self.effects, effects);
+    }
+
+    /// The next connection with something to send and its bytes, which stay where they are until the answering
+    /// [`Input::Sent`]. FIFO; each connection has one batch in flight.
+    pub fn next_batch(&mut self) -> Option<(Slot, &[u8])> {
+        let range = loop {
+            let slot = Slot(self.dirty.pop_front()?);
+            let hot = self.connections.hot_mut(slot);
+            hot.dirty = false;
+            if hot.phase == Phase::Vacant || hot.phase == Phase::Closed {
+                continue;
+            }
+            if let Some(range) = hot.outbox.take_batch() {
+                break (slot, range);
+            }
+        };
+        self.counters.sends += 1;
+        let (slot, range): (Slot, Range) = range;
+        Some((slot, self.chunks.bytes(range)))
+    }
+
+    /// Whether [`Self::next_batch`] may have something.
+    pub fn has_batches(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// When [`Input::Timers`] should come, in monotonic milliseconds; `None`: nothing is due ever.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        self.wheel.next_due_ms()
+    }
+
+    /// How many letters found their lane full. While there are any, no publication is taken.
+    pub fn set_spilled(&mut self, letters: u64) {
+        self.spilled_letters = letters;
+        if letters == 0 && !self.parked.is_empty() {
+            for connection in std::mem::take(&mut self.parked) {
+                if self.connections.is_open(connection) {
+                    self.waiting(connection.slot).parked = false;
+                    self.note_blocked(connection.slot);
+                }
+            }
+        }
+    }
+
+    /// Takes the figures that only `io` knows: ring enters, turns and starved receives so far; streams held.
+    pub fn record_io(&mut self, (enters, turns, starved): (u64, u64, u64), streams: u64) {
+        self.counters.ring_enters = enters;
+        self.counters.turns = turns;
+        self.counters.receive_buffers_exhausted = starved;
+        self.counters.streams = streams;
+    }
+
+    /// Open and closing sockets.
+    pub fn connections_count(&self) -> u32 {
+        self.connections.count()
+    }
+
+    /// The figures as they stand.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.counters.clone();
+        snapshot.connections = u64::from(self.connections.count());
+        snapshot.channels = self.channels.iter().filter(|c| !c.subscribers.is_empty()).count() as u64;
+        snapshot.queue_bytes = self.chunks.held_bytes() as u64;
+        snapshot.spilled_letters = self.spilled_letters;
+        snapshot
+    }
+
+    /// What must be nothing once every client has left and every answer has come: names of what is not.
+    pub fn leftovers(&mut self) -> Vec<&'static str> {
+        self.close_drained_logs();
+        self.close_shared_logs();
+        let checks = [
+            ("connections", self.connections.count() == 0),
+            ("channels", self.channels.is_empty()),
+            ("users", self.users.is_empty()),
+            ("operations", self.operations.is_empty()),
+            ("gathers", self.gathers.is_empty()),
+            ("asks", self.asks.is_empty()),
+            ("timers", self.wheel.is_empty()),
+            ("chunks", self.chunks.in_use_count() == 0),
+            ("channel logs", self.channel_logs.is_empty()),
+            ("parked", self.parked.is_empty()),
+            ("clients", self.counters.clients == 0),
+            ("subscriptions", self.counters.subscriptions == 0),
+        ];
+        checks.into_iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| name).collect()
+    }
+
+    fn accepted(&mut self, slot: Slot, peer: SocketAddr) {
+        self.connections.open(slot);
+        self.counters.connections_accepted += 1;
+        self.counters.connections = u64::from(self.connections.count());
+        if self.is_draining {
+            self.close(slot, false);
+            return;
+        }
+        self.connections.cold_mut(slot).transport =
+            Transport::Http(Box::new(http::HttpConnection::new(peer)));
+        self.connections.cold_mut(slot).is_head_timed = true;
+        self.set_phase_deadline(slot, u64::from(self.config.limits.header_timeout_ms));
+    }
+
+    fn received(&mut self, slot: Slot, bytes: &mut [u8]) {
+        self.counters.received_bytes += bytes.len() as u64;
+        match (self.connections.hot(slot).phase, &self.connections.cold(slot).transport) {
+            (Phase::Open, Transport::WebSocket(_)) => self.receive_websocket(slot, bytes),
+            (Phase::Open, Transport::Http(_)) => self.receive_http(slot, bytes),
+            (Phase::Closing, _) => self.receive_closing(slot, bytes),
+            (Phase::Open, Transport::None) | (Phase::Vacant | Phase::Closed, _) => {}
+        }
+    }
+
+    fn sent(&mut self, slot: Slot, result: Result<u32, SendFailed>) {
+        let hot = self.connections.hot_mut(slot);
+        match result {
+            Ok(bytes) => {
+                self.counters.sent_bytes += u64::from(bytes);
+                let is_right = hot.outbox.complete(&mut self.chunks, bytes);
+                assert!(is_right, "the kernel took more than it was given");
+            }
+            Err(SendFailed) => hot.outbox.clear(&mut self.chunks),
+        }
+        match hot.phase {
+            Phase::Closed | Phase::Vacant => hot.outbox.clear(&mut self.chunks),
+            Phase::Open | Phase::Closing if result.is_err() => self.close(slot, false),
+            Phase::Open | Phase::Closing if !hot.outbox.is_empty() => {
+                if !hot.dirty {
+                    hot.dirty = true;
+                    self.dirty.push_back(slot.0);
+                }
+            }
+            Phase::Closing if hot.deaf => self.finish_or_close(slot),
+            Phase::Open | Phase::Closing => {}
+        }
+    }
+
+    fn letter(&mut self, source: ShardId, letter: Letter) {
+        match letter {
+            Letter::Join { operation, channel } => self.owner_join(source, operation, &channel),
+            Letter::Joined { operation, result } => self.joined(operation, result),
+            Letter::Leave { channel } => self.owner_leave(source, &channel),
+            Letter::Count { channel, subscribers } => self.owner_count(source, &channel, subscribers),
+            Letter::Publish { operation, channel, publication, skip_history } => {
+                self.owner_publish(source, operation, channel, publication, skip_history);
+            }
+            Letter::Published { operation, result } => self.published(operation, result),
+            Letter::Deliver(delivery) => {
+                if let Some(handle) = self.channels.find(delivery.channel.app, &delivery.channel.name) {
+                    self.fan_out(handle, &delivery.numbered);
+                }
+            }
+            Letter::Broken { channel } => {
+                if let Some(handle) = self.channels.find(channel.app, &channel.name) {
+                    self.channels.get_mut(handle).is_live = false;
+                    self.drop_subscribers(handle);
+                }
+            }
+            Letter::Survey { operation, question } => self.surveyed_by(source, operation, &question),
+            Letter::Surveyed { operation, findings } => self.survey_answered(operation, findings),
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Reload(config) => {
+                self.apps = prepare(&config);
+                self.config = config;
+            }
+            Order::Drain { spread_ms } => self.drain(spread_ms),
+            Order::Statistics => {
+                let snapshot = Box::new(self.snapshot());
+                self.effects.push(Effect::Notify(Notice::Statistics(snapshot)));
+            }
+        }
+    }
+
+    fn turn_end(&mut self) {
+        self.report_counts();
+        self.close_drained_logs();
+    }
+
+    /// Sends a publication on its way: to this shard's own half of the owner, or to the owner's shard.
+    fn route_publication(
+        &mut self,
+        operation: OperationId,
+        app: AppIndex,
+        name: &str,
+        publication: Arc<Publication>,
+        skip_history: bool,
+    ) {
+        let placement = self.channels.placement();
+        let owner = placement.owner(placement.hash(app, name));
+        let channel = match self.channels.find(app, name) {
+            Some(handle) => self.channels.get(handle).key.clone(),
+            None => ChannelKey { app, name: Arc::from(name) },
+        };
+        if owner == self.id {
+            self.owner_publish(owner, operation, channel, publication, skip_history);
+        } else {
+            self.send(owner, Letter::Publish { operation, channel, publication, skip_history });
+        }
+    }
+
+    /// The owner has taken, or refused, a publication that began here.
+    fn published(&mut self, operation: OperationId, result: Result<Option<Position>, ClientError>) {
+        match self.operations.end(operation) {
+            Some(Operation::Publish(publishing)) => self.client_published(&publishing, result),
+            Some(Operation::Backend(part)) => self.backend_published(&part, result),
+            Some(Operation::Subscribe(_)) | None => {}
+        }
+    }
+
+    fn begin(&mut self, operation: Operation) -> OperationId {
+        self.operations.begin(operation)
+    }
+
+    fn send(&mut self, target: ShardId, letter: Letter) {
+        self.counters.letters += 1;
+        self.effects.push(Effect::Send { target, letter });
+    }
+
+    /// Bytes that may wait for this connection.
+    fn queue_bytes_max(&self, slot: Slot) -> u32 {
+        self.apps[usize::from(self.connections.cold(slot).app)].queue_bytes_max
+    }
+
+    /// How logs name a connection.
+    fn name(&self, slot: Slot) -> String {
+        format!("{}.{}.{}", self.id.0, slot.0, self.connections.hot(slot).generation)
+    }
+
+    /// An even enough number below `bound` (at least 1): for jitter, not for secrets. Source: Marsaglia,
+    /// «Xorshift RNGs» (2003).
+    fn random_below(&mut self, bound: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % bound
+    }
+}
+
+fn prepare(config: &Config) -> Vec<AppKeys> {
+    let prepared = config.apps.iter().map(|app| {
+        let centrifuge = app.centrifuge.as_ref();
+        AppKeys {
+            token_keys: app
+                .token_hmac_secret_key
+                .as_ref()
+                .and_then(|current| Keys::new(current, app.token_hmac_previous_secret_key.as_ref())),
+            policy: Policy {
+                audience: centrifuge.and_then(|settings| settings.token_audience.clone()),
+                issuer: centrifuge.and_then(|settings| settings.token_issuer.clone()),
+                disallow_anonymous: centrifuge.is_some_and(|s| s.disallow_anonymous_connection_tokens),
+            },
+            api_key: app.api_key.as_ref().and_then(ApiKey::new),
+            queue_bytes_max: centrifuge
+                .map_or(1 << 20, |settings| u32::try_from(settings.queue_max_size).unwrap_or(u32::MAX)),
+        }
+    });
+    prepared.collect()
+}

@@ -1,0 +1,393 @@
+//! The owner's side of a channel: one order for everybody, whatever the engine does to it.
+//!
+//! Invariant: a shard hears a channel from the moment its join is answered until its leave is handled, and
+//! everything in between, once, in order.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::input::Effect;
+use super::letter::{Delivery, Letter, OperationId};
+use crate::core::error::ClientError;
+use crate::core::ids::ShardId;
+use crate::core::publication::{Numbered, Position, Publication};
+use crate::core::sequence::{Arrival, Sequence};
+use crate::engine::{Answer, Ask, AskId, ChannelKey, EngineError, Keep, Stream};
+
+/// Failed attempts in a row to fill a gap before it counts as final.
+const FILL_ATTEMPTS_MAX: u8 = 8;
+
+/// Publications asked for at once to fill a gap.
+const FILL_LIMIT: u32 = 1_024;
+
+/// What the owner keeps of a channel beyond the mark that it is live. A channel heard only by local clients and
+/// not numbered needs none of it.
+#[derive(Debug, Default)]
+pub struct Owner {
+    /// Other shards with subscribers, and how many; in the order they joined.
+    pub remote: Vec<(ShardId, u32)>,
+    /// Only for numbered channels, once the engine has said where the stream stands.
+    sequence: Option<Sequence>,
+    /// Joins waiting for the engine.
+    waiting: Vec<(ShardId, OperationId)>,
+    /// What the engine delivered before it said where the stream stands.
+    early: Vec<(Arc<str>, Numbered)>,
+    /// The question to the engine that decides what happens next.
+    asked: Option<AskId>,
+    /// Attempts to fill a gap that the engine could not serve.
+    failures: u8,
+}
+
+/// Why the engine was asked.
+#[derive(Debug)]
+pub enum Asked {
+    Publish {
+        source: ShardId,
+        operation: OperationId,
+    },
+    /// Before the channel goes live.
+    Subscribe {
+        channel: ChannelKey,
+    },
+    /// Where the stream stands as the channel goes live.
+    Start {
+        channel: ChannelKey,
+    },
+    /// What is missing between two deliveries.
+    Fill {
+        channel: ChannelKey,
+    },
+}
+
+fn ask_id(id: OperationId) -> AskId {
+    AskId(u64::from(id.generation) << 32 | u64::from(id.index))
+}
+
+fn operation_id(id: AskId) -> OperationId {
+    OperationId { index: id.0 as u32, generation: (id.0 >> 32) as u32 }
+}
+
+impl Shard {
+    /// Another shard, or this one, wants the channel's publications for a client.
+    pub(super) fn owner_join(&mut self, source: ShardId, operation: OperationId, key: &ChannelKey) {
+        let handle = self.channels.find_or_insert(key.app, &key.name);
+        let channel = self.channels.get_mut(handle);
+        if channel.is_live {
+            self.admit(source, operation, handle);
+            return;
+        }
+        let owner = channel.owner.get_or_insert_default();
+        owner.waiting.push((source, operation));
+        if owner.asked.is_none() {
+            let key = channel.key.clone();
+            let id = ask_id(self.asks.begin(Asked::Subscribe { channel: key.clone() }));
+            owner.asked = Some(id);
+            self.effects.push(Effect::Ask(Ask::Subscribe { id, channel: key }));
+        }
+    }
+
+    /// The channel is live: the shard hears it from here on.
+    fn admit(&mut self, source: ShardId, operation: OperationId, handle: u32) {
+        let own = self.id;
+        let channel = self.channels.get_mut(handle);
+        if source != own {
+            let owner = channel.owner.get_or_insert_default();
+            if !owner.remote.iter().any(|(shard, _)| *shard == source) {
+                owner.remote.push((source, 0));
+            }
+        }
+        let position =
+            channel.owner.as_ref().and_then(|owner| owner.sequence.as_ref()).map(Sequence::position);
+        self.answer_join(source, operation, Ok(position));
+    }
+
+    fn answer_join(
+        &mut self,
+        source: ShardId,
+        operation: OperationId,
+        result: Result<Option<Position>, ClientError>,
+    ) {
+        if source == self.id {
+            self.joined(operation, result);
+        } else {
+            self.send(source, Letter::Joined { operation, result });
+        }
+    }
+
+    /// Nobody at that shard hears the channel any more.
+    pub(super) fn owner_leave(&mut self, source: ShardId, key: &ChannelKey) {
+        let Some(handle) = self.channels.find(key.app, &key.name) else { return };
+        if let Some(owner) = &mut self.channels.get_mut(handle).owner {
+            owner.remote.retain(|(shard, _)| *shard != source);
+        }
+        self.forget_if_unused(handle);
+    }
+
+    pub(super) fn owner_count(&mut self, source: ShardId, key: &ChannelKey, subscribers: u32) {
+        let Some(handle) = self.channels.find(key.app, &key.name) else { return };
+        if let Some(owner) = &mut self.channels.get_mut(handle).owner
+            && let Some(entry) = owner.remote.iter_mut().find(|(shard, _)| *shard == source)
+        {
+            entry.1 = subscribers;
+        }
+    }
+
+    /// Forgets an owned channel that nobody hears or is about to hear.
+    pub(super) fn forget_if_unused(&mut self, handle: u32) {
+        let channel = self.channels.get(handle);
+        let used_here = channel.joining > 0 || !channel.subscribers.is_empty();
+        let used_elsewhere =
+            channel.owner.as_ref().is_some_and(|o| !o.remote.is_empty() || !o.waiting.is_empty());
+        if used_here || used_elsewhere {
+            return;
+        }
+        let was_live = channel.is_live;
+        self.close_channel_log(handle);
+        let channel = self.channels.remove(handle);
+        if was_live {
+            self.effects.push(Effect::Ask(Ask::Unsubscribe { channel: channel.key }));
+        }
+    }
+
+    /// A publication reached its channel's owner.
+    pub(super) fn owner_publish(
+        &mut self,
+        source: ShardId,
+        operation: OperationId,
+        channel: ChannelKey,
+        publication: Arc<Publication>,
+        skip_history: bool,
+    ) {
+        let Some(keep) = self.keep(&channel) else {
+            // The namespace went away between the publisher's check and here.
+            self.answer_publish(source, operation, Err(ClientError::UnknownChannel));
+            return;
+        };
+        let keep = keep.filter(|_| !skip_history);
+        let id = ask_id(self.asks.begin(Asked::Publish { source, operation }));
+        self.effects.push(Effect::Ask(Ask::Publish { id, channel, publication, keep }));
+    }
+
+    fn answer_publish(
+        &mut self,
+        source: ShardId,
+        operation: OperationId,
+        result: Result<Option<Position>, ClientError>,
+    ) {
+        if source == self.id {
+            self.published(operation, result);
+        } else {
+            self.send(source, Letter::Published { operation, result });
+        }
+    }
+
+    /// How long the channel's publications are kept; `None`: its namespace is not configured.
+    fn keep(&self, channel: &ChannelKey) -> Option<Option<Keep>> {
+        let namespace = self.config.apps[usize::from(channel.app.0)].namespace(&channel.name)?;
+        let keep = Keep { size: namespace.history_size, ttl_s: namespace.history_ttl_s };
+        Some(namespace.is_numbered().then_some(keep))
+    }
+
+    /// The engine spoke.
+    pub(super) fn engine_answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Published { id, result } => {
+                if let Some(Asked::Publish { source, operation }) = self.asks.end(operation_id(id)) {
+                    self.answer_publish(source, operation, result.map_err(|_| ClientError::Internal));
+                }
+            }
+            Answer::Subscribed { id, result } => {
+                if let Some(Asked::Subscribe { channel }) = self.asks.end(operation_id(id)) {
+                    self.engine_subscribed(id, &channel, result);
+                }
+            }
+            Answer::History { id, result } => match self.asks.end(operation_id(id)) {
+                Some(Asked::Start { channel }) => self.stream_known(id, &channel, result),
+                Some(Asked::Fill { channel }) => self.gap_filled(id, &channel, result),
+                _ => {}
+            },
+            Answer::Delivery { channel, epoch, numbered } => self.delivered(&channel, epoch, numbered),
+        }
+    }
+
+    /// The channel whose present question has this number.
+    fn asked_about(&mut self, id: AskId, key: &ChannelKey) -> Option<u32> {
+        let handle = self.channels.find(key.app, &key.name)?;
+        let owner = self.channels.get_mut(handle).owner.as_mut()?;
+        if owner.asked != Some(id) {
+            return None;
+        }
+        owner.asked = None;
+        Some(handle)
+    }
+
+    fn engine_subscribed(&mut self, id: AskId, key: &ChannelKey, result: Result<(), EngineError>) {
+        let Some(handle) = self.asked_about(id, key) else { return };
+        match (result, self.keep(key)) {
+            (Err(_), _) => self.refuse_joins(handle, ClientError::Internal),
+            (Ok(()), None) => self.refuse_joins(handle, ClientError::UnknownChannel),
+            (Ok(()), Some(None)) => self.go_live(handle),
+            (Ok(()), Some(Some(keep))) => self.ask_history(handle, None, keep),
+        }
+    }
+
+    fn ask_history(&mut self, handle: u32, since: Option<Position>, keep: Keep) {
+        let key = self.channels.get(handle).key.clone();
+        let limit = if since.is_some() { FILL_LIMIT } else { 0 };
+        let asked = match since {
+            Some(_) => Asked::Fill { channel: key.clone() },
+            None => Asked::Start { channel: key.clone() },
+        };
+        let id = ask_id(self.asks.begin(asked));
+        self.channels.get_mut(handle).owner.get_or_insert_default().asked = Some(id);
+        self.effects.push(Effect::Ask(Ask::History { id, channel: key, since, limit, keep }));
+    }
+
+    fn stream_known(&mut self, id: AskId, key: &ChannelKey, result: Result<Stream, EngineError>) {
+        let Some(handle) = self.asked_about(id, key) else { return };
+        let Ok(stream) = result else {
+            self.effects.push(Effect::Ask(Ask::Unsubscribe { channel: key.clone() }));
+            self.refuse_joins(handle, ClientError::Internal);
+            return;
+        };
+        let owner = self.channels.get_mut(handle).owner.get_or_insert_default();
+        owner.sequence = Some(Sequence::new(stream.top));
+        let early = std::mem::take(&mut owner.early);
+        self.go_live(handle);
+        for (epoch, numbered) in early {
+            self.delivered(key, epoch, numbered);
+        }
+    }
+
+    fn go_live(&mut self, handle: u32) {
+        let channel = self.channels.get_mut(handle);
+        channel.is_live = true;
+        let waiting =
+            channel.owner.as_mut().map(|owner| std::mem::take(&mut owner.waiting)).unwrap_or_default();
+        // Held open by a join of its own: an answer below may find its client gone and leave again.
+        channel.joining += 1;
+        for (source, operation) in waiting {
+            self.admit(source, operation, handle);
+        }
+        let channel = self.channels.get_mut(handle);
+        channel.joining -= 1;
+        if channel.owner.as_ref().is_some_and(|owner| owner.remote.is_empty() && owner.sequence.is_none()) {
+            channel.owner = None;
+        }
+        self.forget_if_unused(handle);
+    }
+
+    fn refuse_joins(&mut self, handle: u32, error: ClientError) {
+        let channel = self.channels.get_mut(handle);
+        let waiting = channel.owner.take().map(|owner| owner.waiting).unwrap_or_default();
+        channel.joining += 1;
+        for (source, operation) in waiting {
+            self.answer_join(source, operation, Err(error));
+        }
+        self.channels.get_mut(handle).joining -= 1;
+        self.forget_if_unused(handle);
+    }
+
+    /// The engine delivered a publication of an owned channel.
+    fn delivered(&mut self, key: &ChannelKey, epoch: Arc<str>, numbered: Numbered) {
+        let Some(handle) = self.channels.find(key.app, &key.name) else { return };
+        let channel = self.channels.get_mut(handle);
+        if !channel.is_live {
+            if let Some(owner) = &mut channel.owner
+                && numbered.offset > 0
+            {
+                owner.early.push((epoch, numbered));
+            }
+            return;
+        }
+        let sequence = channel.owner.as_mut().and_then(|owner| owner.sequence.as_mut());
+        let Some(sequence) = sequence else {
+            self.spread(handle, numbered);
+            return;
+        };
+        if numbered.offset == 0 {
+            // Published past the history: it has no place in the order.
+            self.spread(handle, numbered);
+            return;
+        }
+        let mut ready = std::mem::take(&mut self.ready);
+        let arrival = sequence.arrive(&epoch, numbered, &mut ready);
+        for numbered in ready.drain(..) {
+            self.spread(handle, numbered);
+        }
+        self.ready = ready;
+        self.after_arrival(handle, arrival);
+    }
+
+    fn after_arrival(&mut self, handle: u32, arrival: Arrival) {
+        let Some(owner) = &self.channels.get(handle).owner else { return };
+        match arrival {
+            Arrival::Settled => {}
+            Arrival::Gap if owner.asked.is_some() => {}
+            Arrival::Gap => {
+                let since = owner.sequence.as_ref().map(Sequence::position);
+                match self.keep(&self.channels.get(handle).key) {
+                    Some(Some(keep)) => self.ask_history(handle, since, keep),
+                    _ => self.break_channel(handle),
+                }
+            }
+            Arrival::Broken => self.break_channel(handle),
+        }
+    }
+
+    fn gap_filled(&mut self, id: AskId, key: &ChannelKey, result: Result<Stream, EngineError>) {
+        let Some(handle) = self.asked_about(id, key) else { return };
+        let Some(owner) = &mut self.channels.get_mut(handle).owner else { return };
+        let Some(sequence) = &mut owner.sequence else { return };
+        let mut arrival = Arrival::Settled;
+        let mut ready = std::mem::take(&mut self.ready);
+        match result {
+            Ok(stream) => {
+                owner.failures = 0;
+                for numbered in stream.publications {
+                    arrival = sequence.arrive(&stream.top.epoch, numbered, &mut ready);
+                }
+            }
+            Err(EngineError::Unrecoverable) => arrival = Arrival::Broken,
+            Err(EngineError::Unavailable) => owner.failures += 1,
+        }
+        if owner.failures >= FILL_ATTEMPTS_MAX {
+            arrival = Arrival::Broken;
+        } else if arrival == Arrival::Settled && sequence.held_count() > 0 {
+            arrival = Arrival::Gap;
+        }
+        for numbered in ready.drain(..) {
+            self.spread(handle, numbered);
+        }
+        self.ready = ready;
+        self.after_arrival(handle, arrival);
+    }
+
+    /// Publications are missing for good: everybody is told to begin again.
+    fn break_channel(&mut self, handle: u32) {
+        let channel = self.channels.get_mut(handle);
+        let key = channel.key.clone();
+        let remote = channel.owner.take().map(|owner| owner.remote).unwrap_or_default();
+        tracing::warn!(channel = &*key.name, "publications are missing for good; subscribers begin again");
+        for (target, _) in remote {
+            self.send(target, Letter::Broken { channel: key.clone() });
+        }
+        self.drop_subscribers(handle);
+    }
+
+    /// One publication in the channel's order, to every shard that hears it.
+    fn spread(&mut self, handle: u32, numbered: Numbered) {
+        let channel = self.channels.get(handle);
+        if let Some(owner) = &channel.owner
+            && !owner.remote.is_empty()
+        {
+            let delivery = Arc::new(Delivery { channel: channel.key.clone(), numbered: numbered.clone() });
+            for (target, _) in &owner.remote {
+                self.counters.letters += 1;
+                self.effects
+                    .push(Effect::Send { target: *target, letter: Letter::Deliver(Arc::clone(&delivery)) });
+            }
+        }
+        self.fan_out(handle, &numbered);
+    }
+}

@@ -1,0 +1,369 @@
+//! Commands of one client, whatever it speaks, carried out in the order they came.
+
+use std::sync::Arc;
+
+use super::connection::Phase;
+use super::waiting::Ticket;
+use super::{Operation, Shard};
+use crate::auth::{Identity, TokenError, log_id, verify_connection};
+use crate::config::Centrifuge;
+use crate::core::channel::check_name;
+use crate::core::command::{Command, Request, Subscribe};
+use crate::core::disconnect::Disconnect;
+use crate::core::error::ClientError;
+use crate::core::event::Event;
+use crate::core::ids::{Address, ClientId, ConnectionId, Slot};
+use crate::core::permission::{Claimant, may_publish, may_subscribe};
+use crate::core::publication::{ClientInfo, Payload, Position, Publication};
+use crate::protocol::Heartbeat;
+
+/// A client's publication whose place in its channel is awaited.
+#[derive(Debug)]
+pub struct Publishing {
+    pub connection: ConnectionId,
+    pub tag: u32,
+    pub ticket: Ticket,
+    pub channel: Box<str>,
+}
+
+impl Shard {
+    /// Carries out one command.
+    pub(super) fn execute(&mut self, slot: Slot, request: Request) {
+        if self.spilled_letters > 0 && matches!(request.command, Command::Publish { .. }) {
+            self.park(slot, request);
+            return;
+        }
+        let Request { tag, command } = request;
+        let cold = self.connections.cold(slot);
+        if let Command::Connect { token } = command {
+            if cold.is_client || cold.is_refused {
+                self.disconnect(slot, Disconnect::BadRequest);
+            } else {
+                self.connect(slot, tag, &token);
+            }
+            return;
+        }
+        if !cold.is_client {
+            self.disconnect(slot, Disconnect::BadRequest);
+            return;
+        }
+        match command {
+            Command::Connect { .. } => unreachable!("handled above"),
+            Command::Subscribe(subscribe) => self.subscribe(slot, tag, &subscribe),
+            Command::Unsubscribe { channel } => self.unsubscribe(slot, tag, &channel),
+            Command::Publish { channel, data } => self.publish(slot, tag, channel, data),
+            Command::Refresh { token } => self.refresh(slot, tag, &token),
+            Command::Ping => self.reply(slot, &Event::Pong { tag }),
+            Command::Pong => self.pong(slot),
+            Command::Refuse(error) => self.refuse(slot, tag, None, error),
+        }
+    }
+
+    /// Other shards cannot keep up: the publisher waits, with everything that comes after.
+    fn park(&mut self, slot: Slot, request: Request) {
+        let waiting = self.waiting(slot);
+        waiting.held.push_front(request);
+        waiting.parked = true;
+        self.parked.push(self.connections.id(slot));
+    }
+
+    /// The settings of the client's dialect in its app. A reload may have switched the dialect off; clients that
+    /// are connected keep being served by what was in force.
+    pub(super) fn dialect_settings(&self, slot: Slot) -> Option<&Centrifuge> {
+        self.config.apps[usize::from(self.connections.cold(slot).app)].centrifuge.as_ref()
+    }
+
+    fn connect(&mut self, slot: Slot, tag: u32, token: &str) {
+        let Some(settings) = self.dialect_settings(slot) else {
+            self.disconnect(slot, Disconnect::NotAvailable);
+            return;
+        };
+        if token.is_empty() {
+            if settings.allow_anonymous_connect_without_token {
+                let anonymous = Identity {
+                    user: Box::default(),
+                    info: None,
+                    token_expires_s: None,
+                    connection_expires_s: None,
+                };
+                self.admit_client(slot, tag, anonymous);
+            } else {
+                self.counters.auth_no_token += 1;
+                tracing::info!(
+                    connection = %self.name(slot),
+                    "refused: no token; client.allow_anonymous_connect_without_token would allow it"
+                );
+                self.disconnect(slot, Disconnect::BadRequest);
+            }
+            return;
+        }
+        match self.verify(slot, token) {
+            Ok(identity) => self.admit_client(slot, tag, identity),
+            Err(error) => {
+                self.note_auth_failure(slot, &error, token);
+                match error {
+                    TokenError::Expired { .. } | TokenError::NotYetValid { .. } => {
+                        self.connections.cold_mut(slot).is_refused = true;
+                        self.refuse(slot, tag, None, ClientError::TokenExpired);
+                    }
+                    TokenError::NoUser => self.disconnect(slot, Disconnect::PermissionDenied),
+                    _ => self.disconnect(slot, Disconnect::InvalidToken),
+                }
+            }
+        }
+    }
+
+    fn verify(&mut self, slot: Slot, token: &str) -> Result<Identity, TokenError> {
+        let app = &self.apps[usize::from(self.connections.cold(slot).app)];
+        match &app.token_keys {
+            Some(keys) => verify_connection(token, keys, &app.policy, &mut self.json, self.now.unix_s()),
+            None => Err(TokenError::BadSignature),
+        }
+    }
+
+    fn note_auth_failure(&mut self, slot: Slot, error: &TokenError, token: &str) {
+        self.counters.count_auth_failure(error.class());
+        tracing::info!(
+            connection = %self.name(slot),
+            class = error.class(),
+            reason = %error,
+            token = %log_id(token),
+            "authentication refused"
+        );
+    }
+
+    fn admit_client(&mut self, slot: Slot, tag: u32, identity: Identity) {
+        let Identity { user, info, connection_expires_s, .. } = identity;
+        let now_s = self.now.unix_s();
+        if connection_expires_s.is_some_and(|expires_s| expires_s <= now_s) {
+            self.connections.cold_mut(slot).is_refused = true;
+            self.refuse(slot, tag, None, ClientError::Expired);
+            return;
+        }
+        let cold = self.connections.cold_mut(slot);
+        cold.is_client = true;
+        cold.user = user;
+        cold.info = info;
+        cold.expires_s = connection_expires_s.map_or(0, unix_s);
+        cold.phase_at = 0;
+        self.counters.clients += 1;
+        self.users.insert(&mut self.connections, slot);
+        let Some(codec) = self.codec(slot) else { return };
+        self.connections.hot_mut(slot).variant = codec.variant().index() as u8;
+        let interval_ms = self.dialect_settings(slot).map_or(0, |settings| settings.ping_interval_ms);
+        self.schedule_first_ping(slot, interval_ms);
+        let ping_interval_s = match codec.heartbeat() {
+            Heartbeat::Application => interval_ms / 1_000,
+            Heartbeat::Frame => 0,
+        };
+        let event = Event::Connected {
+            tag,
+            client: self.client_id(slot),
+            expires_in_s: connection_expires_s.map(|expires_s| unix_s(expires_s - now_s)),
+            ping_interval_s,
+        };
+        self.reply(slot, &event);
+        self.arm(slot);
+    }
+
+    /// The id by which others know the client.
+    pub(super) fn client_id(&self, slot: Slot) -> ClientId {
+        self.seal.seal(Address { shard: self.id, connection: self.connections.id(slot) })
+    }
+
+    fn refresh(&mut self, slot: Slot, tag: u32, token: &str) {
+        if token.is_empty() {
+            self.disconnect(slot, Disconnect::BadRequest);
+            return;
+        }
+        let identity = match self.verify(slot, token) {
+            Ok(identity) => identity,
+            Err(error) => {
+                self.note_auth_failure(slot, &error, token);
+                let end = match error {
+                    TokenError::Expired { .. } | TokenError::NotYetValid { .. } => Disconnect::Expired,
+                    _ => Disconnect::InvalidToken,
+                };
+                self.disconnect(slot, end);
+                return;
+            }
+        };
+        let now_s = self.now.unix_s();
+        if identity.user != self.connections.cold(slot).user {
+            tracing::info!(connection = %self.name(slot), "refused: the refresh token is another user's");
+            self.disconnect(slot, Disconnect::InvalidToken);
+            return;
+        }
+        if identity.connection_expires_s.is_some_and(|expires_s| expires_s <= now_s) {
+            self.disconnect(slot, Disconnect::Expired);
+            return;
+        }
+        let cold = self.connections.cold_mut(slot);
+        cold.info = identity.info;
+        cold.expires_s = identity.connection_expires_s.map_or(0, unix_s);
+        self.arm(slot);
+        let event = Event::Refreshed {
+            tag,
+            client: self.client_id(slot),
+            expires_in_s: identity.connection_expires_s.map(|expires_s| unix_s(expires_s - now_s)),
+        };
+        self.reply(slot, &event);
+    }
+
+    fn subscribe(&mut self, slot: Slot, tag: u32, subscribe: &Subscribe) {
+        let name = &*subscribe.channel;
+        match self.check_subscribe(slot, name) {
+            Ok(()) => self.begin_subscription(slot, tag, name),
+            Err(error) => self.refuse(slot, tag, Some(name), error),
+        }
+    }
+
+    fn check_subscribe(&self, slot: Slot, name: &str) -> Result<(), ClientError> {
+        let cold = self.connections.cold(slot);
+        let app = &self.config.apps[usize::from(cold.app)];
+        let settings = app.centrifuge.as_ref().ok_or(ClientError::NotAvailable)?;
+        let namespace = app.namespace(name).ok_or(ClientError::UnknownChannel)?;
+        check_name(name, settings.channel_max_length).map_err(|_| ClientError::BadRequest)?;
+        let known = self.channels.find(self.connections.app(slot), name);
+        if known.is_some_and(|handle| cold.subscriptions.contains(handle)) {
+            return Err(ClientError::AlreadySubscribed);
+        }
+        if cold.subscriptions.as_slice().len() >= settings.channel_limit {
+            return Err(ClientError::LimitExceeded);
+        }
+        may_subscribe(name, namespace, Claimant { user: &cold.user, proven: false })
+    }
+
+    fn unsubscribe(&mut self, slot: Slot, tag: u32, name: &str) {
+        if name.is_empty() {
+            self.disconnect(slot, Disconnect::BadRequest);
+            return;
+        }
+        if let Some(handle) = self.channels.find(self.connections.app(slot), name) {
+            self.end_subscription(slot, handle);
+        }
+        self.reply(slot, &Event::Unsubscribed { tag, channel: name });
+    }
+
+    fn publish(&mut self, slot: Slot, tag: u32, channel: Box<str>, data: Payload) {
+        if let Err(error) = self.check_publish(slot, &channel, &data) {
+            self.refuse(slot, tag, Some(&channel), error);
+            return;
+        }
+        self.counters.publishes_client += 1;
+        let cold = self.connections.cold(slot);
+        let publisher = ClientInfo {
+            user: cold.user.clone(),
+            client: self.client_id(slot),
+            connection_info: cold.info.clone(),
+            channel_info: None,
+        };
+        let publication = Publication {
+            data,
+            event: None,
+            publisher: Some(publisher),
+            tags: Box::default(),
+            time_ms: self.now.unix_ms,
+            exclude: None,
+        };
+        let connection = self.connections.id(slot);
+        let app = self.connections.app(slot);
+        let ticket = self.waiting(slot).promise();
+        let publishing = Publishing { connection, tag, ticket, channel: channel.clone() };
+        let operation = self.begin(Operation::Publish(publishing));
+        self.route_publication(operation, app, &channel, Arc::new(publication), false);
+    }
+
+    fn check_publish(&self, slot: Slot, name: &str, data: &Payload) -> Result<(), ClientError> {
+        let cold = self.connections.cold(slot);
+        let app = &self.config.apps[usize::from(cold.app)];
+        let settings = app.centrifuge.as_ref().ok_or(ClientError::NotAvailable)?;
+        let namespace = app.namespace(name).ok_or(ClientError::UnknownChannel)?;
+        check_name(name, settings.channel_max_length).map_err(|_| ClientError::BadRequest)?;
+        if data.len() > self.config.limits.publication_bytes_max {
+            return Err(ClientError::LimitExceeded);
+        }
+        let known = self.channels.find(self.connections.app(slot), name);
+        let subscribed = known.is_some_and(|handle| cold.subscriptions.contains(handle));
+        may_publish(name, namespace, Claimant { user: &cold.user, proven: false }, subscribed)
+    }
+
+    /// The owner's answer to a client's publication.
+    pub(super) fn client_published(
+        &mut self,
+        publishing: &Publishing,
+        result: Result<Option<Position>, ClientError>,
+    ) {
+        let Publishing { connection, tag, ticket, ref channel } = *publishing;
+        if !self.connections.is_open(connection) {
+            return;
+        }
+        let slot = connection.slot;
+        let event = match result {
+            Ok(_) => Event::Published { tag, channel },
+            Err(error) => Event::Refused { tag, channel: Some(channel), error },
+        };
+        let mut reply = Vec::new();
+        if let Some(codec) = self.codec(slot) {
+            codec.encode(&event, &mut reply);
+        }
+        self.complete_reply(slot, ticket, reply);
+        self.note_blocked(slot);
+    }
+
+    fn pong(&mut self, slot: Slot) {
+        let cold = self.connections.cold_mut(slot);
+        if !cold.awaits_pong {
+            self.disconnect(slot, Disconnect::BadRequest);
+            return;
+        }
+        self.note_pong(slot);
+    }
+
+    /// Answers with an error; too many in a row end the connection.
+    pub(super) fn refuse(&mut self, slot: Slot, tag: u32, channel: Option<&str>, error: ClientError) {
+        let errors_max = self.config.limits.errors_in_a_row_max;
+        let cold = self.connections.cold_mut(slot);
+        cold.errors = cold.errors.saturating_add(1);
+        if errors_max > 0 && u32::from(cold.errors) >= errors_max {
+            self.disconnect(slot, Disconnect::TooManyErrors);
+            return;
+        }
+        if error == ClientError::PermissionDenied {
+            tracing::debug!(
+                connection = %self.name(slot),
+                channel = channel.unwrap_or(""),
+                "refused: permission denied; the namespace's allow_…_for_… options decide"
+            );
+        }
+        self.queue_reply(slot, &Event::Refused { tag, channel, error });
+    }
+
+    /// Answers a command that was carried out.
+    pub(super) fn reply(&mut self, slot: Slot, event: &Event<'_>) {
+        if self.connections.hot(slot).phase == Phase::Open {
+            self.connections.cold_mut(slot).errors = 0;
+            self.queue_reply(slot, event);
+        }
+    }
+
+    /// Puts a reply behind those that are still awaited.
+    fn queue_reply(&mut self, slot: Slot, event: &Event<'_>) {
+        let awaits =
+            self.connections.cold(slot).waiting.as_ref().is_some_and(|waiting| waiting.awaits_reply());
+        if !awaits {
+            self.tell(slot, event);
+            return;
+        }
+        let mut reply = Vec::new();
+        if let Some(codec) = self.codec(slot) {
+            codec.encode(event, &mut reply);
+        }
+        self.waiting(slot).queue(&reply);
+    }
+}
+
+/// Unix seconds of this century and the next fit 32 bits; later ones count as the last that does.
+fn unix_s(seconds: u64) -> u32 {
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,108 @@
+//! What a connection needs while an answer is awaited: replies in request order, and commands held back.
+
+use std::collections::VecDeque;
+
+use crate::core::command::Request;
+
+/// Exists only while something is awaited or held back.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// Replies in the order of their requests, each complete or still awaited. The front one is awaited.
+    replies: VecDeque<Option<Vec<u8>>>,
+    /// Number of the front reply.
+    first: u32,
+    /// Commands decoded but not yet carried out.
+    pub held: VecDeque<Request>,
+    /// Bytes received but not yet looked at.
+    pub input: Vec<u8>,
+    /// A command that may change what later ones can do is under way: nothing is begun before its answer.
+    pub barrier: bool,
+    /// The connection waits for other shards to take its publications.
+    pub parked: bool,
+    /// Receiving was stopped because enough is held back.
+    pub paused: bool,
+}
+
+/// Names one awaited reply of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u32);
+
+/// Replies that may be awaited at once; a further publish waits for one of them.
+const REPLIES_MAX: usize = 256;
+
+impl Waiting {
+    /// Promises a reply in its place.
+    pub fn promise(&mut self) -> Ticket {
+        self.replies.push_back(None);
+        let place = u32::try_from(self.replies.len() - 1).unwrap_or(u32::MAX);
+        Ticket(self.first.wrapping_add(place))
+    }
+
+    /// A reply that is ready but must wait for those before it; `false`: nothing is awaited, send it at once.
+    pub fn queue(&mut self, reply: &[u8]) -> bool {
+        if self.replies.is_empty() {
+            return false;
+        }
+        self.replies.push_back(Some(reply.to_vec()));
+        true
+    }
+
+    /// Completes a promised reply. An unknown ticket is ignored.
+    pub fn complete(&mut self, ticket: Ticket, reply: Vec<u8>) {
+        let place = ticket.0.wrapping_sub(self.first) as usize;
+        if let Some(entry) = self.replies.get_mut(place) {
+            *entry = Some(reply);
+        }
+    }
+
+    /// The next reply whose turn it is.
+    pub fn next_ready(&mut self) -> Option<Vec<u8>> {
+        if let Some(Some(_)) = self.replies.front() {
+            self.first = self.first.wrapping_add(1);
+            return self.replies.pop_front().flatten();
+        }
+        None
+    }
+
+    /// Whether any reply is awaited.
+    pub fn awaits_reply(&self) -> bool {
+        !self.replies.is_empty()
+    }
+
+    /// Whether further commands must wait.
+    pub fn is_blocked(&self) -> bool {
+        self.barrier || self.parked || self.replies.len() >= REPLIES_MAX
+    }
+
+    /// Whether nothing is awaited nor held, so that the memory can go.
+    pub fn is_idle(&self) -> bool {
+        !self.barrier
+            && !self.parked
+            && !self.paused
+            && self.replies.is_empty()
+            && self.held.is_empty()
+            && self.input.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_leave_in_request_order() {
+        let mut waiting = Waiting::default();
+        assert!(!waiting.queue(b"nothing is awaited"));
+        let (first, second) = (waiting.promise(), waiting.promise());
+        assert!(waiting.queue(b"third"));
+        waiting.complete(second, b"second".to_vec());
+        assert_eq!(waiting.next_ready(), None);
+        waiting.complete(first, b"first".to_vec());
+        for want in ["first", "second", "third"] {
+            assert_eq!(waiting.next_ready().as_deref(), Some(want.as_bytes()));
+        }
+        assert!(waiting.is_idle());
+        waiting.complete(first, b"late".to_vec());
+        assert_eq!(waiting.next_ready(), None);
+    }
+}
