@@ -18,8 +18,8 @@ pub const CHUNK_BYTES: usize = 32 * 1024;
 /// (1 MiB / 64 B = 16,384 frames).
 pub const FRAME_BYTES_MIN: u32 = 64;
 
-/// Chunk size of a connection's own copies.
-const OWN_CHUNK_BYTES: usize = 4 * 1024;
+/// Chunk sizes of a connection's own copies: the first, and those of a connection that falls further behind.
+const OWN_CHUNK_BYTES: [usize; 2] = [4 * 1024, 16 * 1024];
 
 /// A range shorter than this is not worth a send of its own: what follows it is copied, not referred to.
 const RANGE_BYTES_MIN: u32 = 1024;
@@ -145,14 +145,15 @@ impl Chunks {
     }
 
     fn open(&mut self, capacity: usize) -> u32 {
-        self.held_bytes += capacity;
         if capacity == CHUNK_BYTES
             && let Some(index) = self.pooled.pop()
         {
             self.chunks[index as usize].references = 1;
+            self.held_bytes += CHUNK_BYTES;
             return index;
         }
         let chunk = Chunk { bytes: Vec::with_capacity(capacity), references: 1 };
+        self.held_bytes += chunk.bytes.capacity();
         if let Some(index) = self.vacant.pop() {
             self.chunks[index as usize] = chunk;
             return index;
@@ -168,6 +169,10 @@ impl Chunks {
         }
         let bytes = &self.chunks[log.chunk as usize].bytes;
         bytes.capacity() - bytes.len()
+    }
+
+    fn capacity(&self, log: Log) -> usize {
+        if log.chunk == NONE { 0 } else { self.chunks[log.chunk as usize].bytes.capacity() }
     }
 
     fn retain(&mut self, chunk: u32) {
@@ -369,13 +374,15 @@ impl Behind {
         }
         let bytes = chunks.bytes(frame).to_vec();
         if chunks.room(self.own) < bytes.len() {
-            if continues_own && frame.len() >= FRAME_BYTES_MIN {
+            if continues_own && chunks.capacity(self.own) >= OWN_CHUNK_BYTES[1] {
+                // A large copy is complete. Perhaps what follows lies together again: refer to it and see.
                 chunks.retain(frame.chunk);
                 self.ranges.push_back(frame);
                 return;
             }
+            let size = OWN_CHUNK_BYTES[usize::from(self.own.chunk != NONE)];
             chunks.close(&mut self.own);
-            self.own.chunk = chunks.open(bytes.len().max(OWN_CHUNK_BYTES));
+            self.own.chunk = chunks.open(bytes.len().max(size));
         }
         let copy = chunks.append_here(self.own.chunk, &[], &bytes);
         match self.ranges.back_mut() {
