@@ -69,52 +69,45 @@ impl Shard {
             remaining: 1,
         });
         for (call, entry) in entries.into_iter().enumerate() {
-            let answer = match entry.call {
+            match entry.call {
                 Ok(asked) => self.carry_out_call(gather, call, app, asked),
-                Err(error) => Some(Err(error)),
-            };
-            if let Some(answer) = answer
-                && let Some(gather) = self.gathers.get_mut(gather)
-            {
-                gather.answers[call] = answer;
+                Err(error) => self.set_answer(gather, call, Err(error)),
             }
         }
         self.part_answered(gather);
     }
 
-    /// Begins a call. `Some`: it is answered already.
-    fn carry_out_call(
-        &mut self,
-        gather: OperationId,
-        call: usize,
-        app: AppIndex,
-        asked: Call,
-    ) -> Option<Result<Answer, ApiError>> {
+    fn set_answer(&mut self, gather: OperationId, call: usize, answer: Result<Answer, ApiError>) {
+        if let Some(gather) = self.gathers.get_mut(gather) {
+            gather.answers[call] = answer;
+        }
+    }
+
+    /// Begins a call. Its answer is set, or is filled in as its parts are answered; that may happen at once.
+    fn carry_out_call(&mut self, gather: OperationId, call: usize, app: AppIndex, asked: Call) {
         match asked {
             Call::Publish { channel, message } => {
                 if let Err(error) = check_channel(&self.config.apps[usize::from(app.0)], &channel) {
-                    return Some(Err(error));
+                    return self.set_answer(gather, call, Err(error));
                 }
                 let part = Part { gather, call, channel: None };
                 let skip_history = message.skip_history;
                 let publication = Arc::new(self.publication(message));
                 self.publish_part(part, app, &channel, publication, skip_history);
-                None
             }
-            Call::Broadcast { channels, message } => {
-                Some(Ok(self.broadcast(gather, call, app, &channels, message)))
-            }
+            Call::Broadcast { channels, message } => self.broadcast(gather, call, app, &channels, message),
             Call::Disconnect { user, client, whitelist, disconnect } => {
+                self.set_answer(gather, call, Ok(Answer::Disconnected));
                 self.survey(gather, call, Question::Disconnect { app, user, client, whitelist, disconnect });
-                Some(Ok(Answer::Disconnected))
             }
             Call::Channels { pattern } => {
+                self.set_answer(gather, call, Ok(Answer::Channels(Vec::new())));
                 self.survey(gather, call, Question::Channels { app, pattern });
-                Some(Ok(Answer::Channels(Vec::new())))
             }
             Call::Info => {
+                let node = self.node_info();
+                self.set_answer(gather, call, Ok(Answer::Info(vec![node])));
                 self.survey(gather, call, Question::Info { app });
-                Some(Ok(Answer::Info(vec![self.node_info()])))
             }
         }
     }
@@ -126,25 +119,21 @@ impl Shard {
         app: AppIndex,
         channels: &[Box<str>],
         message: Message,
-    ) -> Answer {
+    ) {
         let skip_history = message.skip_history;
         let publication = Arc::new(self.publication(message));
         let checked: Vec<Result<(), ApiError>> = channels
             .iter()
             .map(|channel| check_channel(&self.config.apps[usize::from(app.0)], channel).map(|_| ()))
             .collect();
-        if let Some(waiting) = self.gathers.get_mut(gather) {
-            // In place before the first part can answer.
-            waiting.answers[call] =
-                Ok(Answer::Broadcast(checked.iter().map(|result| result.map(|()| None)).collect()));
-        }
+        let results = checked.iter().map(|result| result.map(|()| None)).collect();
+        self.set_answer(gather, call, Ok(Answer::Broadcast(results)));
         for (index, (channel, result)) in channels.iter().zip(&checked).enumerate() {
             if result.is_ok() {
                 let part = Part { gather, call, channel: Some(index) };
                 self.publish_part(part, app, channel, Arc::clone(&publication), skip_history);
             }
         }
-        Answer::Broadcast(checked.into_iter().map(|result| result.map(|()| None)).collect())
     }
 
     fn publication(&self, message: Message) -> Publication {
