@@ -1,0 +1,483 @@
+//! The client side: subscribers and publishers of one server on as many rings as they need, all on one thread.
+//!
+//! Invariants: a connection lives in the slot of the same number of its ring; a subscriber counts only after its subscribe
+//! was confirmed; publishes of one channel leave through one HTTP connection, so their order is ours to check; a
+//! connection that ends unasked is a fault of the run.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use crate::clock::now_ns;
+use crate::frames::{FrameCutter, Opcode, client_frame};
+use crate::http::{AnswerReader, PublishRequests, upgrade_request, upgraded};
+use crate::ledger::Ledger;
+use crate::message::{Message, MessageReader, first_frame};
+use crate::ring::{Event, Filled, PayloadId, Ring, RingSize};
+use crate::sequence::Sequence;
+use crate::sys;
+use crate::token::Mint;
+
+const PATH: &str = "/connection/websocket";
+/// Far below the 28,000 ephemeral ports of an address: the kernel's search for a free one slows down as they fill.
+const CONNECTIONS_PER_SOURCE: usize = 12_000;
+/// Nothing happened for this long while something should: give up.
+const STALL_NS: u64 = 10_000_000_000;
+/// Sleep of a caller that need not see arrivals at once.
+const RELAXED_PAUSE: Duration = Duration::from_millis(1);
+
+/// Whether the client spins (arrivals seen at once, and the server never pays for waking it) or saves its core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attention {
+    Spinning,
+    Relaxed,
+}
+
+pub struct FleetSettings {
+    pub target: SocketAddrV4,
+    pub mint: Mint,
+    pub api_key: String,
+    pub payload_bytes: usize,
+    /// Upper bound of connections, publishers included.
+    pub connections_max: usize,
+}
+
+/// What every connection needs and none owns.
+struct Shared {
+    mint: Mint,
+    requests: PublishRequests,
+    reader: MessageReader,
+}
+
+/// One ring and the connections in its slots.
+struct Member {
+    ring: Ring,
+    connections: Vec<Connection>,
+    upgrade: PayloadId,
+    pong: PayloadId,
+    open: usize,
+}
+
+enum Connection {
+    Free,
+    Subscriber(Subscriber),
+    Publisher(Box<Publisher>),
+}
+
+struct Subscriber {
+    number: u32,
+    channel: u32,
+    phase: Phase,
+    cutter: FrameCutter,
+    sequence: Sequence,
+    started_ns: u64,
+}
+
+enum Phase {
+    /// Holds what has arrived of the answer; empty until TCP is connected.
+    Upgrading(Vec<u8>),
+    Authenticating,
+    Subscribed,
+    Closing,
+}
+
+#[derive(Default)]
+struct Publisher {
+    connected: bool,
+    closing: bool,
+    sending: bool,
+    pending: Vec<u8>,
+    answers: AnswerReader,
+}
+
+pub struct Fleet {
+    members: Vec<Member>,
+    shared: Shared,
+    /// Slots in the first member.
+    publishers: Vec<u32>,
+    /// Connections opened so far; spreads them over sources.
+    opened: usize,
+    next_number: u32,
+}
+
+/// `lt-0000012`: all names are of one length, so a publication's payload is always at the same place.
+pub fn channel_name(number: u32) -> String {
+    format!("lt-{number:07}")
+}
+
+impl Fleet {
+    pub fn new(settings: FleetSettings) -> io::Result<Fleet> {
+        let table = sys::descriptors_max()?.min(1 << 20) as usize;
+        let rings = settings.connections_max.div_ceil(table).max(1);
+        let slots = settings.connections_max.div_ceil(rings).next_multiple_of(64).min(table) as u32;
+        let host = settings.target.to_string();
+        let upgrade = upgrade_request(&host, PATH);
+        let sources = source_addresses(&settings);
+        let size = RingSize {
+            submissions: 4096,
+            slots,
+            buffers: if rings == 1 { 1024 } else { 256 },
+            buffer_bytes: 16 * 1024,
+        };
+        let mut members = Vec::with_capacity(rings);
+        for _ in 0..rings {
+            let mut ring = Ring::new(size, settings.target, &sources)?;
+            let mut pong = Vec::new();
+            client_frame(1, b"{}", &mut pong);
+            let (upgrade, pong) = (ring.store(upgrade.clone()), ring.store(pong));
+            let connections = (0..slots).map(|_| Connection::Free).collect();
+            members.push(Member { ring, connections, upgrade, pong, open: 0 });
+        }
+        let requests = PublishRequests::new(&host, &settings.api_key, settings.payload_bytes);
+        let shared = Shared { mint: settings.mint, requests, reader: MessageReader::default() };
+        Ok(Fleet { members, shared, publishers: Vec::new(), opened: 0, next_number: 0 })
+    }
+
+    /// Connections that are not free, in whatever phase.
+    pub fn open(&self) -> usize {
+        self.members.iter().map(|member| member.open).sum()
+    }
+
+    /// Times a receive had to be armed again because all buffers were taken.
+    pub fn starved(&self) -> u64 {
+        self.members.iter().map(|member| member.ring.starved).sum()
+    }
+
+    /// Opens `count` keep-alive connections for publishing and waits until they are connected.
+    pub fn open_publishers(&mut self, count: usize, ledger: &mut Ledger) -> io::Result<()> {
+        for _ in 0..count {
+            let member = &mut self.members[0];
+            let slot = member.ring.connect(self.opened)?.ok_or(io::ErrorKind::QuotaExceeded)?;
+            member.connections[slot as usize] = Connection::Publisher(Box::default());
+            member.open += 1;
+            self.opened += 1;
+            self.publishers.push(slot);
+        }
+        self.turn_until(ledger, Attention::Spinning, |fleet, _| {
+            fleet.publishers.iter().all(|&slot| match &fleet.members[0].connections[slot as usize] {
+                Connection::Publisher(publisher) => publisher.connected,
+                _ => false,
+            })
+        })
+    }
+
+    /// Adds `count` subscribers, `at_once` handshakes at a time, and waits until all are subscribed. Subscriber `i`
+    /// (counted from the fleet's first) joins channel `channel_of(i)`.
+    pub fn subscribe(
+        &mut self,
+        count: usize,
+        at_once: usize,
+        channel_of: impl Fn(u32) -> u32,
+        ledger: &mut Ledger,
+    ) -> io::Result<()> {
+        let goal = ledger.counts.subscribed + count as u64;
+        let mut started = 0;
+        let before = ledger.counts.subscribed;
+        self.turn_until(ledger, Attention::Spinning, |fleet, ledger| {
+            let done = (ledger.counts.subscribed - before) as usize;
+            while started < count && started - done < at_once {
+                if let Err(error) = fleet.start_subscriber(&channel_of) {
+                    ledger.problem(format!("a connection could not be started: {error}"));
+                    return true;
+                }
+                started += 1;
+            }
+            ledger.counts.subscribed >= goal
+        })
+    }
+
+    fn start_subscriber(&mut self, channel_of: &impl Fn(u32) -> u32) -> io::Result<()> {
+        let count = self.members.len();
+        let member = &mut self.members[self.opened % count];
+        let slot = member.ring.connect(self.opened / count)?.ok_or(io::ErrorKind::QuotaExceeded)?;
+        let number = self.next_number;
+        member.connections[slot as usize] = Connection::Subscriber(Subscriber {
+            number,
+            channel: channel_of(number),
+            phase: Phase::Upgrading(Vec::new()),
+            cutter: FrameCutter::default(),
+            sequence: Sequence::default(),
+            started_ns: now_ns(),
+        });
+        member.open += 1;
+        self.opened += 1;
+        self.next_number += 1;
+        Ok(())
+    }
+
+    /// Publishes the next message of `channel`, intended for `intended_ns`; it leaves with the next turn.
+    pub fn publish(&mut self, channel: u32, intended_ns: u64, ledger: &mut Ledger) {
+        let sequence = ledger.publish(channel);
+        let slot = self.publishers[channel as usize % self.publishers.len()];
+        match &mut self.members[0].connections[slot as usize] {
+            Connection::Publisher(publisher) => {
+                let name = channel_name(channel);
+                self.shared.requests.append(&name, sequence, intended_ns, &mut publisher.pending);
+            }
+            _ => ledger.problem("the publishing connection is gone".to_owned()),
+        }
+    }
+
+    /// Sends what is pending and handles what has arrived on every ring.
+    pub fn turn(&mut self, ledger: &mut Ledger, attention: Attention) -> io::Result<()> {
+        for &slot in &self.publishers {
+            self.members[0].flush(slot)?;
+        }
+        for member in &mut self.members {
+            member.ring.poll(None)?;
+            while let Some(event) = member.ring.next_event()? {
+                member.handle(event, &mut self.shared, ledger)?;
+            }
+        }
+        if attention == Attention::Relaxed {
+            std::thread::sleep(RELAXED_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Turns until `done`; an error if ten seconds pass in which no count of the ledger moves.
+    pub fn turn_until(
+        &mut self,
+        ledger: &mut Ledger,
+        attention: Attention,
+        mut done: impl FnMut(&mut Fleet, &mut Ledger) -> bool,
+    ) -> io::Result<()> {
+        let mut moved_ns = now_ns();
+        let mut seen = (ledger.counts, self.open());
+        while !done(self, ledger) {
+            self.turn(ledger, attention)?;
+            let now = (ledger.counts, self.open());
+            if now != seen {
+                (seen, moved_ns) = (now, now_ns());
+            } else if now_ns() - moved_ns > STALL_NS {
+                let faults = ledger.faults().join("; ");
+                return Err(io::Error::other(format!("nothing moved for ten seconds: {faults}")));
+            }
+            if ledger.counts.closed + ledger.counts.refused > 0 {
+                return Err(io::Error::other(ledger.faults().join("; ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes every subscriber and waits until their slots are free.
+    pub fn close_subscribers(&mut self, ledger: &mut Ledger) -> io::Result<()> {
+        for member in &mut self.members {
+            for (slot, connection) in member.connections.iter_mut().enumerate() {
+                if let Connection::Subscriber(subscriber) = connection {
+                    if matches!(subscriber.phase, Phase::Subscribed) {
+                        ledger.left(subscriber.channel);
+                    }
+                    subscriber.phase = Phase::Closing;
+                    member.ring.close(slot as u32)?;
+                }
+            }
+        }
+        let publishers = self.publishers.len();
+        self.turn_until(ledger, Attention::Spinning, |fleet, _| fleet.open() <= publishers)
+    }
+}
+
+/// Loopback targets are reached from 127.0.0.2 and up, others from wherever the kernel likes.
+fn source_addresses(settings: &FleetSettings) -> Vec<SocketAddrV4> {
+    if !settings.target.ip().is_loopback() {
+        return vec![SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)];
+    }
+    let count = settings.connections_max.div_ceil(CONNECTIONS_PER_SOURCE).max(1) as u32;
+    let first = u32::from(Ipv4Addr::new(127, 0, 0, 2));
+    (first..first + count).map(|ip| SocketAddrV4::new(Ipv4Addr::from(ip), 0)).collect()
+}
+
+/// What the bytes of a subscriber call for.
+#[derive(Default)]
+struct Wanted {
+    first_frame: bool,
+    pongs: u32,
+    websocket_pongs: u32,
+    close: bool,
+}
+
+impl Member {
+    fn flush(&mut self, slot: u32) -> io::Result<()> {
+        if let Connection::Publisher(publisher) = &mut self.connections[slot as usize]
+            && publisher.connected
+            && !publisher.sending
+            && !publisher.pending.is_empty()
+        {
+            publisher.sending = true;
+            let bytes = std::mem::take(&mut publisher.pending);
+            self.ring.send_owned(slot, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event, shared: &mut Shared, ledger: &mut Ledger) -> io::Result<()> {
+        match event {
+            Event::Received { slot, buffer } => self.received(slot, buffer, shared, ledger),
+            Event::Sent { slot } => {
+                if let Connection::Publisher(publisher) = &mut self.connections[slot as usize] {
+                    publisher.sending = false;
+                }
+                Ok(())
+            }
+            Event::Connected { slot } => self.connected(slot),
+            Event::Closed { slot } => {
+                self.connections[slot as usize] = Connection::Free;
+                self.open -= 1;
+                Ok(())
+            }
+            Event::ConnectFailed { slot, errno } => self.ended(slot, "connect", errno, ledger),
+            Event::Ended { slot, errno } => self.ended(slot, "receive", errno, ledger),
+            Event::SendFailed { slot, errno } => self.ended(slot, "send", errno, ledger),
+            Event::Accepted { .. } => unreachable!("a fleet does not listen"),
+        }
+    }
+
+    fn connected(&mut self, slot: u32) -> io::Result<()> {
+        match &mut self.connections[slot as usize] {
+            Connection::Publisher(publisher) => publisher.connected = true,
+            Connection::Subscriber(Subscriber { phase: Phase::Closing, .. }) => return Ok(()),
+            Connection::Subscriber(_) => self.ring.send(slot, self.upgrade)?,
+            Connection::Free => unreachable!("slot {slot} is free"),
+        }
+        self.ring.receive(slot)
+    }
+
+    fn ended(&mut self, slot: u32, during: &str, errno: i32, ledger: &mut Ledger) -> io::Result<()> {
+        let asked = match &mut self.connections[slot as usize] {
+            Connection::Subscriber(subscriber) => {
+                let asked = matches!(subscriber.phase, Phase::Closing);
+                subscriber.phase = Phase::Closing;
+                asked
+            }
+            Connection::Publisher(publisher) => std::mem::replace(&mut publisher.closing, true),
+            Connection::Free => true,
+        };
+        if !asked {
+            let why = if errno == 0 {
+                "the server closed it".to_owned()
+            } else {
+                io::Error::from_raw_os_error(errno).to_string()
+            };
+            ledger.closed(format!("a connection ended during {during}: {why}"));
+        }
+        self.ring.close(slot)
+    }
+
+    fn received(
+        &mut self,
+        slot: u32,
+        buffer: Filled,
+        shared: &mut Shared,
+        ledger: &mut Ledger,
+    ) -> io::Result<()> {
+        let bytes = self.ring.bytes(&buffer);
+        let wanted = match &mut self.connections[slot as usize] {
+            Connection::Subscriber(subscriber) => subscriber.received(bytes, &mut shared.reader, ledger),
+            Connection::Publisher(publisher) => {
+                match publisher.answers.feed(bytes) {
+                    Ok(count) => ledger.counts.answered += count,
+                    Err(answer) => ledger.problem(format!("a publish was refused: {answer}")),
+                }
+                Wanted::default()
+            }
+            Connection::Free => unreachable!("slot {slot} is free"),
+        };
+        self.ring.release(buffer);
+        if wanted.close {
+            return self.ring.close(slot);
+        }
+        for _ in 0..wanted.pongs {
+            self.ring.send(slot, self.pong)?;
+        }
+        for _ in 0..wanted.websocket_pongs {
+            let mut pong = Vec::new();
+            client_frame(10, b"", &mut pong);
+            self.ring.send_owned(slot, pong)?;
+        }
+        if let (true, Connection::Subscriber(subscriber)) =
+            (wanted.first_frame, &self.connections[slot as usize])
+        {
+            let mut frame = Vec::with_capacity(320);
+            let token = shared.mint.token(subscriber.number);
+            first_frame(&token, &channel_name(subscriber.channel), &mut frame);
+            self.ring.send_owned(slot, frame)?;
+        }
+        Ok(())
+    }
+}
+
+impl Subscriber {
+    fn received(&mut self, bytes: &[u8], reader: &mut MessageReader, ledger: &mut Ledger) -> Wanted {
+        let mut wanted = Wanted::default();
+        let mut bytes = bytes;
+        let mut head;
+        match &mut self.phase {
+            Phase::Closing => return wanted,
+            Phase::Upgrading(arrived) => {
+                arrived.extend_from_slice(bytes);
+                let end = match upgraded(arrived) {
+                    Ok(None) => return wanted,
+                    Ok(Some(end)) => end,
+                    Err(answer) => {
+                        ledger.closed(format!("the upgrade was refused: {answer}"));
+                        self.phase = Phase::Closing;
+                        wanted.close = true;
+                        return wanted;
+                    }
+                };
+                head = std::mem::take(arrived);
+                head.drain(..end);
+                bytes = &head;
+                wanted.first_frame = true;
+                self.phase = Phase::Authenticating;
+            }
+            Phase::Authenticating | Phase::Subscribed => {}
+        }
+        self.frames(bytes, reader, ledger, &mut wanted);
+        wanted
+    }
+
+    fn frames(&mut self, bytes: &[u8], reader: &mut MessageReader, ledger: &mut Ledger, wanted: &mut Wanted) {
+        let Subscriber { channel, phase, cutter, sequence, started_ns, .. } = self;
+        let now = now_ns();
+        let before = ledger.counts.deliveries;
+        let mut over = false;
+        let result = cutter.feed(bytes, |opcode, payload| match opcode {
+            Opcode::Text => reader.read(payload, |message| match message {
+                Message::Publication { sequence: heard, intended_ns } => {
+                    ledger.delivered(*channel, sequence, heard, intended_ns, now);
+                }
+                Message::Ping => {
+                    ledger.counts.pings += 1;
+                    wanted.pongs += 1;
+                }
+                Message::Subscribed if matches!(phase, Phase::Authenticating) => {
+                    *phase = Phase::Subscribed;
+                    ledger.subscribed(*channel, now - *started_ns);
+                }
+                Message::Subscribed | Message::Connected | Message::Other => {}
+                Message::Refused(text) => ledger.problem(text),
+            }),
+            Opcode::Ping => wanted.websocket_pongs += 1,
+            Opcode::Close => {
+                let code = payload.first_chunk::<2>().map_or(0, |code| u16::from_be_bytes(*code));
+                let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
+                ledger.closed(format!("the server closed with {code} {reason}"));
+                over = true;
+            }
+            Opcode::Binary | Opcode::Pong => {}
+        });
+        if let Err(error) = result {
+            ledger.closed(format!("a subscriber's stream cannot be read: {}", error.0));
+            over = true;
+        }
+        if over {
+            *phase = Phase::Closing;
+            wanted.close = true;
+        }
+        if ledger.counts.deliveries > before {
+            ledger.counts.receives += 1;
+        }
+    }
+}

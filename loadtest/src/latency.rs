@@ -1,0 +1,102 @@
+//! Latency as a histogram that a stalled generator cannot flatter.
+//!
+//! In the open loop every publication has an intended time on a fixed schedule, and its deliveries are measured from
+//! that time even when the generator sent it late; a stall therefore shows up in every publication it delayed
+//! (coordinated omission). The test below compares this with hdrhistogram's own correction of service times.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Longest latency told apart; longer ones count as this.
+const MAX_NS: u64 = 120_000_000_000;
+
+#[derive(Clone)]
+pub struct Latency {
+    histogram: Histogram<u64>,
+}
+
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Quantiles {
+    pub count: u64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub p999_ms: f64,
+    pub max_ms: f64,
+}
+
+impl Default for Latency {
+    fn default() -> Latency {
+        let histogram = Histogram::new_with_bounds(1_000, MAX_NS, 3).expect("bounds are in order");
+        Latency { histogram }
+    }
+}
+
+impl Latency {
+    /// `from_ns`: when it should have begun; `now_ns`: when it was over.
+    pub fn record(&mut self, from_ns: u64, now_ns: u64) {
+        self.histogram.saturating_record(now_ns.saturating_sub(from_ns));
+    }
+
+    pub fn add(&mut self, other: &Latency) {
+        self.histogram.add(&other.histogram).expect("all have the same bounds");
+    }
+
+    pub fn clear(&mut self) {
+        self.histogram.reset();
+    }
+
+    pub fn quantiles(&self) -> Quantiles {
+        let at = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1e6;
+        Quantiles {
+            count: self.histogram.len(),
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: self.histogram.max() as f64 / 1e6,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// One request per millisecond for a second; the server stalls for 200 ms in the middle, otherwise 0.1 ms.
+    fn service_times() -> impl Iterator<Item = u64> {
+        (0..800).map(|i| if i == 400 { 200 * MS } else { MS / 10 })
+    }
+
+    #[test]
+    fn a_stall_counts_for_every_publication_it_delayed() {
+        let mut naive = Latency::default();
+        let mut intended = Latency::default();
+        let mut corrected = Latency::default();
+        // The naive generator waits for each answer and so sends 800 requests in the second, 199 fewer than it should.
+        for service_ns in service_times() {
+            naive.record(0, service_ns);
+            corrected.histogram.record_correct(service_ns, MS).expect("in range");
+        }
+        let mut free_ns = 0;
+        for (number, service_ns) in service_times().chain(std::iter::repeat_n(MS / 10, 199)).enumerate() {
+            let due_ns = number as u64 * MS;
+            free_ns = due_ns.max(free_ns) + service_ns;
+            intended.record(due_ns, free_ns);
+        }
+        assert!(naive.quantiles().p99_ms < 0.2, "the uncorrected p99 hides the stall");
+        for (name, quantiles) in [("intended", intended.quantiles()), ("corrected", corrected.quantiles())] {
+            assert_eq!(quantiles.count, 999, "{name}");
+            assert!((185.0..201.0).contains(&quantiles.p99_ms), "{name}: {quantiles:?}");
+            assert!((199.0..201.0).contains(&quantiles.max_ms), "{name}: {quantiles:?}");
+        }
+    }
+
+    #[test]
+    fn longer_than_two_minutes_counts_as_two_minutes() {
+        let mut latency = Latency::default();
+        latency.record(0, 500_000_000_000);
+        assert!(latency.quantiles().max_ms > 119_000.0);
+    }
+}

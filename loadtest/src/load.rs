@@ -1,0 +1,230 @@
+//! Drives one contender through slices of load and says what each slice took.
+//!
+//! A slice begins and ends quiet: nothing in flight, the server asleep. Only then is its run time exact, and only then
+//! may another contender take the same core.
+
+use std::io;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::account::{Process, Ticks};
+use crate::clock::now_ns;
+use crate::fleet::{Attention, Fleet};
+use crate::latency::Latency;
+use crate::ledger::Ledger;
+use crate::sampler::{Sampler, Samples};
+use crate::server::Server;
+use crate::sys::thread_cpu_ns;
+
+/// Time for the server to finish its turn and fall asleep after its last answer was seen.
+const SETTLE: Duration = Duration::from_millis(2);
+
+/// One server with its clients.
+pub struct Contender {
+    pub name: String,
+    pub fleet: Fleet,
+    pub ledger: Ledger,
+    /// Channels publishes rotate over.
+    pub channels: u32,
+    /// Held so that the server lives as long as its clients.
+    pub server: Server,
+    next_channel: u32,
+}
+
+/// How publications are paced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// So many publications not yet heard by everybody.
+    Closed { in_flight: u64 },
+    /// A fixed schedule, whatever the server does.
+    Open { publications_per_second: f64 },
+}
+
+/// What the server spent in some span.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Spent {
+    /// Exact run time of all its threads.
+    pub run_ns: u64,
+    pub samples: Samples,
+    /// The tick's view, 1/100 s.
+    pub ticks: Ticks,
+}
+
+impl Spent {
+    /// User share, from the finest source there is.
+    pub fn user_share(&self) -> Option<f64> {
+        let ticks = self.ticks.user + self.ticks.kernel;
+        let coarse = (ticks > 0).then(|| self.ticks.user as f64 / ticks as f64);
+        self.samples.user_share().or(coarse)
+    }
+
+    pub fn add(&mut self, other: &Spent) {
+        self.run_ns += other.run_ns;
+        self.samples.user += other.samples.user;
+        self.samples.kernel += other.samples.kernel;
+        self.samples.others += other.samples.others;
+        self.ticks.user += other.ticks.user;
+        self.ticks.kernel += other.ticks.kernel;
+    }
+}
+
+/// Reads what a process has spent so far.
+pub struct Meter {
+    process: Option<Process>,
+    before: (u64, Ticks),
+    samples: Samples,
+}
+
+impl Meter {
+    pub fn start(process: Option<Process>, sampler: &mut Option<Sampler>) -> Meter {
+        std::thread::sleep(SETTLE);
+        if let Some(sampler) = sampler {
+            sampler.collect(0, &mut Samples::default());
+        }
+        let before = process.map_or_else(Default::default, |process| (process.run_ns(), process.ticks()));
+        Meter { process, before, samples: Samples::default() }
+    }
+
+    /// Drains the sampler's buffer; call at least every few seconds.
+    pub fn collect(&mut self, sampler: &mut Option<Sampler>) {
+        if let (Some(sampler), Some(process)) = (sampler, self.process) {
+            sampler.collect(process.pid, &mut self.samples);
+        }
+    }
+
+    pub fn stop(mut self, sampler: &mut Option<Sampler>) -> Spent {
+        std::thread::sleep(SETTLE);
+        self.collect(sampler);
+        let Some(process) = self.process else { return Spent::default() };
+        let ticks = process.ticks();
+        Spent {
+            run_ns: process.run_ns().saturating_sub(self.before.0),
+            samples: self.samples,
+            ticks: Ticks {
+                user: ticks.user - self.before.1.user,
+                kernel: ticks.kernel - self.before.1.kernel,
+            },
+        }
+    }
+}
+
+/// Half a second of load, usually.
+#[derive(Clone)]
+pub struct Slice {
+    /// From the first publish to the last delivery.
+    pub wall_ns: u64,
+    pub deliveries: u64,
+    pub receives: u64,
+    /// Receives the client had to arm again because its buffers were all taken.
+    pub starved: u64,
+    pub spent: Spent,
+    /// Run time of the generator.
+    pub generator_ns: u64,
+    pub latency: Latency,
+    /// How late the generator sent, open loop only.
+    pub lateness: Latency,
+}
+
+impl Contender {
+    pub fn new(name: String, fleet: Fleet, ledger: Ledger, channels: u32, server: Server) -> Contender {
+        Contender { name, fleet, ledger, channels, server, next_channel: 0 }
+    }
+
+    /// Loads the server for `duration` and waits until everything published was heard.
+    pub fn slice(
+        &mut self,
+        pace: Pace,
+        duration: Duration,
+        sampler: &mut Option<Sampler>,
+    ) -> io::Result<Slice> {
+        // Whatever came while another contender had its turn (pings) is dealt with outside the slice.
+        self.fleet.turn(&mut self.ledger, Attention::Spinning)?;
+        self.fleet.turn(&mut self.ledger, Attention::Spinning)?;
+        self.ledger.latency.clear();
+        let before = self.ledger.counts;
+        let meter = Meter::start(self.server.process, sampler);
+        let starved = self.fleet.starved();
+        let generator_before = thread_cpu_ns();
+        let start_ns = now_ns();
+        let end_ns = start_ns + duration.as_nanos() as u64;
+        let mut lateness = Latency::default();
+        match pace {
+            Pace::Closed { in_flight } => self.closed_loop(in_flight, end_ns)?,
+            Pace::Open { publications_per_second } => {
+                self.open_loop(publications_per_second, start_ns, end_ns, &mut lateness)?;
+            }
+        }
+        self.fleet.turn_until(&mut self.ledger, Attention::Spinning, |_, ledger| ledger.quiet())?;
+        let wall_ns = now_ns() - start_ns;
+        let generator_ns = thread_cpu_ns() - generator_before;
+        let spent = meter.stop(sampler);
+        let counts = self.ledger.counts.since(before);
+        Ok(Slice {
+            wall_ns,
+            deliveries: counts.deliveries,
+            receives: counts.receives,
+            starved: self.fleet.starved() - starved,
+            spent,
+            generator_ns,
+            latency: self.ledger.latency.clone(),
+            lateness,
+        })
+    }
+
+    fn closed_loop(&mut self, in_flight: u64, end_ns: u64) -> io::Result<()> {
+        let mut stalled_at = (self.ledger.counts, now_ns());
+        loop {
+            let now = now_ns();
+            if now >= end_ns || self.ledger.counts.closed + self.ledger.counts.refused > 0 {
+                return Ok(());
+            }
+            for _ in self.ledger.in_flight()..in_flight {
+                self.publish_next(now);
+            }
+            self.fleet.turn(&mut self.ledger, Attention::Spinning)?;
+            if self.ledger.counts != stalled_at.0 {
+                stalled_at = (self.ledger.counts, now);
+            } else if now - stalled_at.1 > 5_000_000_000 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Publishes on the schedule `start + k / rate`. What is late is sent at once, with its intended time.
+    fn open_loop(
+        &mut self,
+        publications_per_second: f64,
+        start_ns: u64,
+        end_ns: u64,
+        lateness: &mut Latency,
+    ) -> io::Result<()> {
+        let interval_ns = 1e9 / publications_per_second;
+        let mut sent = 0u64;
+        loop {
+            let now = now_ns();
+            loop {
+                let due_ns = start_ns + (sent as f64 * interval_ns) as u64;
+                if due_ns >= end_ns {
+                    return Ok(());
+                }
+                if due_ns > now {
+                    break;
+                }
+                lateness.record(due_ns, now);
+                self.publish_next(due_ns);
+                sent += 1;
+            }
+            self.fleet.turn(&mut self.ledger, Attention::Spinning)?;
+            if self.ledger.counts.closed + self.ledger.counts.refused > 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn publish_next(&mut self, intended_ns: u64) {
+        let channel = self.next_channel;
+        self.next_channel = (channel + 1) % self.channels;
+        self.fleet.publish(channel, intended_ns, &mut self.ledger);
+    }
+}

@@ -1,0 +1,223 @@
+//! What travels inside the frames: commands to the broker, its replies and publications, and our payload.
+
+use crate::frames::client_frame;
+
+/// Shortest payload that holds the sequence number and the intended time.
+pub const PAYLOAD_BYTES_MIN: usize = 54;
+
+/// A payload begins with this; the sequence number follows as 16 hex digits.
+const MARK: &[u8] = br#"{"n":""#;
+const BETWEEN: &[u8] = br#"","t":""#;
+const TIME_AT: usize = MARK.len() + 16 + BETWEEN.len();
+
+/// Appends a payload of exactly `bytes` (at least [`PAYLOAD_BYTES_MIN`]) of JSON.
+pub fn payload(sequence: u64, intended_ns: u64, bytes: usize, out: &mut Vec<u8>) {
+    assert!(bytes >= PAYLOAD_BYTES_MIN, "a payload of {bytes} bytes");
+    let end = out.len() + bytes;
+    out.extend_from_slice(MARK);
+    hex(sequence, out);
+    out.extend_from_slice(BETWEEN);
+    hex(intended_ns, out);
+    out.extend_from_slice(br#"","p":""#);
+    out.resize(end - 2, b'x');
+    out.extend_from_slice(br#""}"#);
+}
+
+/// One line of a text frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message {
+    Publication {
+        sequence: u64,
+        intended_ns: u64,
+    },
+    Ping,
+    Connected,
+    Subscribed,
+    /// An error reply, or a push that ends a subscription or the connection.
+    Refused(String),
+    /// Joins, leaves and whatever else concerns no measurement.
+    Other,
+}
+
+/// Reads lines; remembers where in a publication our payload begins, because one server writes all alike.
+#[derive(Debug, Default)]
+pub struct MessageReader {
+    payload_at: usize,
+    line_bytes: usize,
+}
+
+impl MessageReader {
+    /// Calls `each` with every line of a text frame.
+    pub fn read(&mut self, text: &[u8], mut each: impl FnMut(Message)) {
+        // Searching a long line for newlines would cost more than reading it.
+        if text.len() == self.line_bytes
+            && let Some((sequence, intended_ns)) = text.get(self.payload_at..).and_then(numbers)
+        {
+            return each(Message::Publication { sequence, intended_ns });
+        }
+        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            each(self.line(line));
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Message {
+        if line == b"{}" {
+            return Message::Ping;
+        }
+        if let Some((sequence, intended_ns)) = line.get(self.payload_at..).and_then(numbers) {
+            return Message::Publication { sequence, intended_ns };
+        }
+        if line.starts_with(br#"{"push":"#)
+            && let Some(at) = find(line, MARK)
+            && let Some((sequence, intended_ns)) = numbers(&line[at..])
+        {
+            // A line with a newline in it cannot be: it was cut at newlines before.
+            (self.payload_at, self.line_bytes) = (at, line.len());
+            return Message::Publication { sequence, intended_ns };
+        }
+        reply(line)
+    }
+}
+
+fn reply(line: &[u8]) -> Message {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else {
+        return Message::Refused(format!("not JSON: {}", String::from_utf8_lossy(line)));
+    };
+    let push = &value["push"];
+    if value.get("error").is_some() || push.get("unsubscribe").is_some() || push.get("disconnect").is_some() {
+        return Message::Refused(value.to_string());
+    }
+    match (value.get("connect"), value.get("subscribe")) {
+        (Some(_), _) => Message::Connected,
+        (_, Some(_)) => Message::Subscribed,
+        _ => Message::Other,
+    }
+}
+
+/// The first frame of a connection, with connect and subscribe in it as the SDKs send them.
+pub fn first_frame(token: &str, channel: &str, out: &mut Vec<u8>) {
+    let text = format!(
+        "{{\"connect\":{{\"token\":\"{token}\"}},\"id\":1}}\n{{\"subscribe\":{{\"channel\":\"{channel}\"}},\"id\":2}}"
+    );
+    client_frame(1, text.as_bytes(), out);
+}
+
+/// Sequence number and intended time of a payload at the front of `bytes`.
+fn numbers(bytes: &[u8]) -> Option<(u64, u64)> {
+    let sequence = bytes.strip_prefix(MARK)?.first_chunk::<16>()?;
+    let time = bytes.get(TIME_AT..)?.first_chunk::<16>()?;
+    Some((unhex(*sequence)?, unhex(*time)?))
+}
+
+fn hex(value: u64, out: &mut Vec<u8>) {
+    out.extend((0..16).rev().map(|digit| b"0123456789abcdef"[(value >> (4 * digit)) as usize & 15]));
+}
+
+fn unhex(digits: [u8; 16]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |value, &digit| {
+        let nibble = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u64::from(nibble))
+    })
+}
+
+/// Where `needle` begins in `hay`.
+pub fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
+    hay.windows(needle.len()).position(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publication(channel: &str, sequence: u64, intended_ns: u64, offset: &str) -> Vec<u8> {
+        let mut line = format!(r#"{{"push":{{"channel":"{channel}","pub":{{"data":"#).into_bytes();
+        payload(sequence, intended_ns, 128, &mut line);
+        line.extend_from_slice(format!("{offset}}}}}}}").as_bytes());
+        line
+    }
+
+    fn read(reader: &mut MessageReader, text: &[u8]) -> Vec<Message> {
+        let mut seen = Vec::new();
+        reader.read(text, |message| seen.push(message));
+        seen
+    }
+
+    #[test]
+    fn a_payload_is_json_of_the_asked_length() {
+        for bytes in [PAYLOAD_BYTES_MIN, 55, 128, 4096] {
+            let mut out = b"kept".to_vec();
+            payload(7, u64::MAX, bytes, &mut out);
+            assert_eq!(out.len(), 4 + bytes);
+            let value: serde_json::Value = serde_json::from_slice(&out[4..]).expect("JSON");
+            assert_eq!(value["n"], "0000000000000007");
+            assert_eq!(value["t"], "ffffffffffffffff");
+        }
+    }
+
+    #[test]
+    fn lines_are_told_apart() {
+        let long = publication("fan-000000", 3, 99, "");
+        let with_offset = publication("fan-000000", 4, 100, r#","offset":17"#);
+        let table: [(&str, Vec<u8>, Vec<Message>); 7] = [
+            ("ping", b"{}".to_vec(), vec![Message::Ping]),
+            (
+                "both replies in one frame",
+                b"{\"id\":1,\"connect\":{\"client\":\"x\",\"ping\":25}}\n{\"id\":2,\"subscribe\":{}}\n"
+                    .to_vec(),
+                vec![Message::Connected, Message::Subscribed],
+            ),
+            ("one publication", long.clone(), vec![Message::Publication { sequence: 3, intended_ns: 99 }]),
+            (
+                "two publications, the second longer",
+                [&long[..], &with_offset].join(&b'\n'),
+                vec![
+                    Message::Publication { sequence: 3, intended_ns: 99 },
+                    Message::Publication { sequence: 4, intended_ns: 100 },
+                ],
+            ),
+            ("join", br#"{"push":{"channel":"a","join":{"info":{}}}}"#.to_vec(), vec![Message::Other]),
+            (
+                "error",
+                br#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#.to_vec(),
+                vec![Message::Refused(
+                    r#"{"error":{"code":103,"message":"permission denied"},"id":2}"#.to_owned(),
+                )],
+            ),
+            ("not JSON", b"<html>".to_vec(), vec![Message::Refused("not JSON: <html>".to_owned())]),
+        ];
+        // The second reader has seen publications already, so its fast path is on.
+        let mut warm = MessageReader::default();
+        let _ = read(&mut warm, &publication("fan-000000", 0, 0, ""));
+        for (name, text, want) in table {
+            assert_eq!(read(&mut MessageReader::default(), &text), want, "{name}");
+            assert_eq!(read(&mut warm, &text), want, "{name}, warm");
+        }
+    }
+
+    #[test]
+    fn replies_together_as_long_as_a_publication_are_still_replies() {
+        let mut reader = MessageReader::default();
+        let line = publication("a", 0, 0, "");
+        let _ = read(&mut reader, &line);
+        let mut text = b"{\"id\":2,\"subscribe\":{}}\n{}\n{\"id\":9,\"x\":\"".to_vec();
+        text.resize(line.len() - 2, b'x');
+        text.extend_from_slice(b"\"}");
+        assert_eq!(read(&mut reader, &text), [Message::Subscribed, Message::Ping, Message::Other]);
+    }
+
+    #[test]
+    fn the_first_frame_is_what_an_sdk_sends() {
+        let mut out = Vec::new();
+        first_frame("T", "c", &mut out);
+        let (key, masked) = out[2..].split_at(4);
+        let plain: Vec<u8> = masked.iter().zip(key.iter().cycle()).map(|(b, k)| b ^ k).collect();
+        assert_eq!(
+            String::from_utf8(plain).expect("UTF-8"),
+            "{\"connect\":{\"token\":\"T\"},\"id\":1}\n{\"subscribe\":{\"channel\":\"c\"},\"id\":2}"
+        );
+    }
+}

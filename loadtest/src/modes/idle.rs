@@ -1,0 +1,217 @@
+//! Connections held with pings: memory per connection as the slope between loads, and the server's idle CPU.
+//!
+//! Every connection has one subscription of its own and has received one publication before memory is read, so that what
+//! is lazily allocated is there.
+
+use std::io;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::account::{KernelMemory, KernelPerConnection, Process};
+use crate::clock::now_ns;
+use crate::fleet::Attention;
+use crate::floor::Kind;
+use crate::host::Host;
+use crate::load::{Contender, Meter};
+use crate::modes::Outcome;
+use crate::options::{Options, explained};
+use crate::report::{Report, progress, progress_end};
+use crate::sampler::Sampler;
+
+/// Publications on their way while every channel gets its one.
+const IN_FLIGHT: u64 = 64;
+
+#[derive(Debug, Clone, Args)]
+pub struct IdleArgs {
+    /// Loads to hold one after another, ascending.
+    #[arg(long, short = 'n', value_delimiter = ',', default_values_t = [5_000, 15_000])]
+    pub connections: Vec<u32>,
+    /// Pings every connection must have received at each load before it is measured (with --seconds as the least
+    /// time).
+    #[arg(long, default_value_t = 0)]
+    pub pings: u64,
+    /// Give up waiting for pings after this many seconds.
+    #[arg(long, default_value_t = 120.0)]
+    pub patience: f64,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+#[derive(Serialize)]
+struct Settings {
+    connections: Vec<u32>,
+    pings: u64,
+    hold_seconds: f64,
+    shards: u16,
+}
+
+/// One contender at one load.
+#[derive(Clone, Serialize)]
+struct Row {
+    name: String,
+    connections: u32,
+    rss_bytes: u64,
+    /// Over the step from the load before (from no connections at the first).
+    rss_bytes_per_connection: f64,
+    kernel: Option<KernelPerConnection>,
+    connect_seconds: f64,
+    hold_seconds: f64,
+    pings: u64,
+    /// Cores used while nothing but pings happened.
+    idle_cores: f64,
+}
+
+pub fn run(args: &IdleArgs) -> Outcome {
+    let options = &args.options;
+    let ascending = args.connections.windows(2).all(|pair| pair[0] < pair[1]);
+    let Some(&most) = args.connections.last().filter(|_| ascending) else {
+        return Err(io::Error::other("--connections needs one or more ascending counts"));
+    };
+    let host = Host::read();
+    let mut sampler = options.settle_in()?;
+    host.print();
+    let mut rows = Vec::new();
+    let mut faults = Vec::new();
+    // One after another: their connections together might not fit the machine.
+    for server in options.servers(&[Kind::Ring])? {
+        let mut contender = options.contender(server, most as usize + 64, most)?;
+        hold_all(&mut contender, args, &mut sampler, &mut rows)
+            .map_err(|error| explained(&format!("{}: {}", contender.name, contender.server.log()), &error))?;
+        faults.extend(contender.ledger.faults());
+    }
+    progress_end();
+    print(&rows);
+    let settings = Settings {
+        connections: args.connections.clone(),
+        pings: args.pings,
+        hold_seconds: options.seconds,
+        shards: options.shards,
+    };
+    let report = Report { mode: "idle", host: &host, settings, rows: &rows, ratios: &[], faults: &faults };
+    report.finish(options.json.as_deref())?;
+    Ok(faults.is_empty())
+}
+
+fn hold_all(
+    contender: &mut Contender,
+    args: &IdleArgs,
+    sampler: &mut Option<Sampler>,
+    rows: &mut Vec<Row>,
+) -> io::Result<()> {
+    let process = contender.server.process;
+    let rss = || process.map_or(0, Process::rss_bytes);
+    contender.fleet.open_publishers(1, &mut contender.ledger)?;
+    let mut before = (0, rss(), KernelMemory::read());
+    for &connections in &args.connections {
+        let added = connections - before.0;
+        let start_ns = now_ns();
+        let Contender { fleet, ledger, name, .. } = contender;
+        progress(&format!("{name}: connecting to {connections}"));
+        fleet.subscribe(added as usize, args.options.at_once, |number| number, ledger)?;
+        let connect_seconds = seconds_since(start_ns);
+        publish_to_each(contender, before.0..connections)?;
+        let (hold_seconds, pings, idle_cores) = hold(contender, args, u64::from(connections), sampler)?;
+        let (rss_now, kernel_now) = (rss(), KernelMemory::read());
+        rows.push(Row {
+            name: contender.name.clone(),
+            connections,
+            rss_bytes: rss_now,
+            rss_bytes_per_connection: (rss_now as f64 - before.1 as f64) / f64::from(added),
+            kernel: kernel_now.readable().then(|| kernel_now.per_connection(&before.2, u64::from(added))),
+            connect_seconds,
+            hold_seconds,
+            pings,
+            idle_cores,
+        });
+        before = (connections, rss_now, kernel_now);
+    }
+    Ok(())
+}
+
+fn publish_to_each(contender: &mut Contender, channels: std::ops::Range<u32>) -> io::Result<()> {
+    let Contender { fleet, ledger, .. } = contender;
+    let mut channels = channels.peekable();
+    fleet.turn_until(ledger, Attention::Spinning, |fleet, ledger| {
+        while ledger.in_flight() < IN_FLIGHT
+            && let Some(channel) = channels.next()
+        {
+            fleet.publish(channel, now_ns(), ledger);
+        }
+        channels.peek().is_none() && ledger.quiet()
+    })
+}
+
+/// Holds still for the asked time and pings; returns seconds, pings seen and cores used by the server.
+fn hold(
+    contender: &mut Contender,
+    args: &IdleArgs,
+    connections: u64,
+    sampler: &mut Option<Sampler>,
+) -> io::Result<(f64, u64, f64)> {
+    let pings_before = contender.ledger.counts.pings;
+    let wanted = args.pings * connections;
+    let mut meter = Meter::start(contender.server.process, sampler);
+    let start_ns = now_ns();
+    let mut shown_s = 0;
+    loop {
+        contender.fleet.turn(&mut contender.ledger, Attention::Relaxed)?;
+        let held = seconds_since(start_ns);
+        let pings = contender.ledger.counts.pings - pings_before;
+        if held as u64 > shown_s {
+            shown_s = held as u64;
+            meter.collect(sampler);
+            progress(&format!("{}: {connections} held for {shown_s} s, {pings} pings", contender.name));
+        }
+        if contender.ledger.counts.closed + contender.ledger.counts.refused > 0 {
+            break;
+        }
+        if held >= args.options.seconds && (pings >= wanted || held >= args.patience) {
+            if pings < wanted {
+                contender.ledger.problem(format!("{pings} of {wanted} pings came within {held:.0} s"));
+            }
+            break;
+        }
+    }
+    let (held, pings) = (seconds_since(start_ns), contender.ledger.counts.pings - pings_before);
+    let spent = meter.stop(sampler);
+    Ok((held, pings, Duration::from_nanos(spent.run_ns).as_secs_f64() / held))
+}
+
+fn seconds_since(start_ns: u64) -> f64 {
+    (now_ns() - start_ns) as f64 / 1e9
+}
+
+fn print(rows: &[Row]) {
+    println!(
+        "\n{:<20} {:>9} {:>9} {:>15} {:>20} {:>10} {:>8} {:>9} {:>10}",
+        "contender",
+        "conns",
+        "RSS MB",
+        "RSS B per conn",
+        "kernel B, both ends",
+        "connect s",
+        "held s",
+        "pings",
+        "idle cores"
+    );
+    for row in rows {
+        println!(
+            "{:<20} {:>9} {:>9.1} {:>15.0} {:>20.0} {:>10.2} {:>8.1} {:>9} {:>10.4}",
+            row.name,
+            row.connections,
+            row.rss_bytes as f64 / 1e6,
+            row.rss_bytes_per_connection,
+            row.kernel.as_ref().map_or(0.0, |kernel| kernel.slab_bytes_both_ends),
+            row.connect_seconds,
+            row.hold_seconds,
+            row.pings,
+            row.idle_cores,
+        );
+    }
+    if let Some(parts) = rows.last().and_then(|row| row.kernel.as_ref()).map(|kernel| &kernel.parts) {
+        let parts: Vec<String> = parts.iter().map(|(name, bytes)| format!("{name} {bytes}")).collect();
+        println!("kernel    {} (bytes per connection, both ends, last step)", parts.join(", "));
+    }
+}

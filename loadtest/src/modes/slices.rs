@@ -1,0 +1,170 @@
+//! Contenders taking turns on the same core, slice by slice, in one invocation.
+
+use std::io;
+
+use serde::Serialize;
+
+use crate::account::Process;
+use crate::floor::Kind;
+use crate::host::Host;
+use crate::load::{Contender, Pace, Slice};
+use crate::modes::Outcome;
+use crate::options::{Options, explained};
+use crate::report::{Report, print_deliveries, print_ratios, progress, progress_end};
+use crate::sampler::Sampler;
+use crate::summary::{Row, ratios};
+
+/// Who listens to what, and how publications are paced.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    pub mode: &'static str,
+    pub channels: u32,
+    pub subscribers_per_channel: u32,
+    pub publishers: usize,
+    pub pace: Pace,
+}
+
+#[derive(Serialize)]
+struct Settings {
+    channels: u32,
+    subscribers_per_channel: u32,
+    publishers: usize,
+    in_flight: Option<u64>,
+    deliveries_per_second: Option<f64>,
+    payload_bytes: usize,
+    shards: u16,
+    slice_seconds: f64,
+    warm_up_seconds: f64,
+}
+
+/// A contender with what it has shown so far.
+struct Candidate {
+    contender: Contender,
+    slices: Vec<Slice>,
+    rss_bytes: u64,
+    rss_bytes_per_connection: f64,
+}
+
+pub fn run(options: &Options, workload: Workload, floors: &[Kind]) -> Outcome {
+    let host = Host::read();
+    let mut sampler = options.settle_in()?;
+    host.print();
+    let mut candidates = Vec::new();
+    for server in options.servers(floors)? {
+        candidates.push(Candidate::connect(options, workload, server)?);
+    }
+    for candidate in &mut candidates {
+        let warm_up = std::time::Duration::from_secs_f64(options.warm_up);
+        candidate.slice(workload.pace, warm_up, &mut sampler)?;
+        candidate.slices.clear();
+    }
+    for number in 0..options.slices() {
+        // Every other round runs backwards, so that a drift of the machine favours nobody.
+        let mut order: Vec<usize> = (0..candidates.len()).collect();
+        if number % 2 == 1 {
+            order.reverse();
+        }
+        for index in order {
+            let candidate = &mut candidates[index];
+            progress(&format!("slice {}/{}: {}", number + 1, options.slices(), candidate.shown()));
+            candidate.slice(workload.pace, options.slice_duration(), &mut sampler)?;
+        }
+    }
+    progress_end();
+    finish(options, workload, &host, &candidates)
+}
+
+impl Candidate {
+    fn connect(
+        options: &Options,
+        workload: Workload,
+        server: (String, crate::server::Server),
+    ) -> io::Result<Candidate> {
+        let subscribers = (workload.channels * workload.subscribers_per_channel) as usize;
+        let process = server.1.process;
+        let name = server.0.clone();
+        progress(&format!("connecting {subscribers} subscribers to {name}"));
+        let mut contender =
+            options.contender(server, subscribers + workload.publishers + 64, workload.channels)?;
+        let Contender { fleet, ledger, server, .. } = &mut contender;
+        let rss = || process.map_or(0, Process::rss_bytes);
+        let failed = |error: &io::Error, log: String| explained(&format!("{name}: {log}"), error);
+        fleet.open_publishers(workload.publishers, ledger).map_err(|error| failed(&error, server.log()))?;
+        let before = rss();
+        let channel_of = |number: u32| number % workload.channels;
+        fleet
+            .subscribe(subscribers, options.at_once, channel_of, ledger)
+            .map_err(|error| failed(&error, server.log()))?;
+        let rss_bytes = rss();
+        let grown = rss_bytes as f64 - before as f64;
+        Ok(Candidate {
+            contender,
+            slices: Vec::new(),
+            rss_bytes,
+            rss_bytes_per_connection: grown / subscribers as f64,
+        })
+    }
+
+    fn slice(
+        &mut self,
+        pace: Pace,
+        duration: std::time::Duration,
+        sampler: &mut Option<Sampler>,
+    ) -> io::Result<()> {
+        let name = self.contender.name.clone();
+        let slice = self
+            .contender
+            .slice(pace, duration, sampler)
+            .map_err(|error| explained(&format!("{name}: {}", self.contender.server.log()), &error))?;
+        self.slices.push(slice);
+        Ok(())
+    }
+
+    fn row(&self) -> Row {
+        Row::of(&self.contender.name, &self.slices, self.rss_bytes, self.rss_bytes_per_connection)
+    }
+
+    fn shown(&self) -> String {
+        let rate = self.slices.last().map_or(0.0, |s| s.deliveries as f64 * 1e9 / s.wall_ns as f64);
+        format!("{} {rate:.0} deliveries/s", self.contender.name)
+    }
+}
+
+fn finish(options: &Options, workload: Workload, host: &Host, candidates: &[Candidate]) -> Outcome {
+    let rows: Vec<Row> = candidates.iter().map(Candidate::row).collect();
+    print_deliveries(&rows);
+    let open_loop = matches!(workload.pace, Pace::Open { .. });
+    let mut all = Vec::new();
+    if let [first, floors @ ..] = candidates {
+        for floor in floors {
+            let of = (first.contender.name.as_str(), first.slices.as_slice());
+            let to = (floor.contender.name.as_str(), floor.slices.as_slice());
+            all.extend(ratios(of, to, open_loop));
+        }
+    }
+    print_ratios(&all);
+    let faults: Vec<String> = candidates
+        .iter()
+        .flat_map(|c| {
+            c.contender.ledger.faults().into_iter().map(|fault| format!("{}: {fault}", c.contender.name))
+        })
+        .collect();
+    let (in_flight, rate) = match workload.pace {
+        Pace::Closed { in_flight } => (Some(in_flight), None),
+        Pace::Open { publications_per_second } => (None, Some(publications_per_second)),
+    };
+    let settings = Settings {
+        channels: workload.channels,
+        subscribers_per_channel: workload.subscribers_per_channel,
+        publishers: workload.publishers,
+        in_flight,
+        deliveries_per_second: rate.map(|rate| rate * f64::from(workload.subscribers_per_channel)),
+        payload_bytes: options.payload,
+        shards: options.shards,
+        slice_seconds: options.slice,
+        warm_up_seconds: options.warm_up,
+    };
+    let report = Report { mode: workload.mode, host, settings, rows: &rows, ratios: &all, faults: &faults };
+    report.finish(options.json.as_deref())?;
+    Ok(faults.is_empty())
+}

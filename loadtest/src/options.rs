@@ -1,0 +1,176 @@
+//! Options all modes share, and how they become servers to load.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::clock::unix_s;
+use crate::fleet::{Fleet, FleetSettings};
+use crate::floor::Kind;
+use crate::ledger::Ledger;
+use crate::load::Contender;
+use crate::message::PAYLOAD_BYTES_MIN;
+use crate::sampler::Sampler;
+use crate::server::{BrokerSettings, Server};
+use crate::sys;
+use crate::token::Mint;
+
+/// Tokens outlive any run.
+const TOKEN_LIFE_S: u64 = 24 * 3600;
+
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Start this broker binary, pinned to --server-core, with a configuration of its own.
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    pub spawn: Option<PathBuf>,
+    /// Load a broker that runs already: 127.0.0.1:8000, ws://… or http://….
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub url: Option<SocketAddrV4>,
+    /// Process to account with --url.
+    #[arg(long, requires = "url")]
+    pub pid: Option<u32>,
+    /// Run bare senders in alternation with the broker: send, ring, send-coalesce, ring-coalesce.
+    #[arg(long, value_name = "KINDS", num_args = 0.., require_equals = true, value_delimiter = ',')]
+    pub floor: Option<Vec<Kind>>,
+    #[arg(long, default_value_t = 0)]
+    pub server_core: usize,
+    #[arg(long, default_value_t = 1)]
+    pub client_core: usize,
+    /// Shards of the spawned broker.
+    #[arg(long, default_value_t = 1)]
+    pub shards: u16,
+    /// Key of the HS256 tokens minted for every connection.
+    #[arg(long, default_value = "loadtest-token-secret")]
+    pub secret: String,
+    #[arg(long, default_value = "loadtest-api-key")]
+    pub api_key: String,
+    /// TOML appended to the spawned broker's configuration.
+    #[arg(long, value_name = "TOML", default_value = "")]
+    pub config: String,
+    /// Bytes of JSON per publication.
+    #[arg(long, default_value_t = 128, value_parser = payload_bytes)]
+    pub payload: usize,
+    /// Handshakes at a time.
+    #[arg(long, default_value_t = 128)]
+    pub at_once: usize,
+    /// Unmeasured seconds before.
+    #[arg(long, default_value_t = 0.5)]
+    pub warm_up: f64,
+    /// Measured seconds per contender.
+    #[arg(long, default_value_t = 7.5)]
+    pub seconds: f64,
+    /// Length of a slice in seconds; contenders alternate slice by slice.
+    #[arg(long, default_value_t = 0.5)]
+    pub slice: f64,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Set by the `floor` mode: no broker at all.
+    #[arg(skip)]
+    pub floor_only: bool,
+}
+
+fn payload_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse::<usize>().map_err(|error| error.to_string())?;
+    let allowed = PAYLOAD_BYTES_MIN..=60_000;
+    if allowed.contains(&bytes) { Ok(bytes) } else { Err(format!("{allowed:?} bytes")) }
+}
+
+fn address(text: &str) -> Result<SocketAddrV4, String> {
+    let bare = text.trim_start_matches("ws://").trim_start_matches("http://");
+    let bare = bare.split('/').next().unwrap_or_default();
+    bare.parse().map_err(|error| format!("{error}: an IPv4 address with a port is needed"))
+}
+
+impl Options {
+    pub fn slice_duration(&self) -> Duration {
+        Duration::from_secs_f64(self.slice)
+    }
+
+    pub fn slices(&self) -> usize {
+        (self.seconds / self.slice).round().max(1.0) as usize
+    }
+
+    /// Pins this thread and starts sampling the server's core, if that is permitted.
+    pub fn settle_in(&self) -> io::Result<Option<Sampler>> {
+        sys::pin_thread(self.client_core)?;
+        let sampler = Sampler::start(self.server_core);
+        if let Err(error) = &sampler {
+            eprintln!("no perf events ({error}): user and kernel time are split by the kernel's tick only");
+        }
+        Ok(sampler.ok())
+    }
+
+    /// The broker (unless only floors are asked for), then the floors; `floors` are used where `--floor` names none.
+    pub fn servers(&self, floors: &[Kind]) -> io::Result<Vec<(String, Server)>> {
+        let mut servers = Vec::new();
+        if !self.floor_only {
+            let server = match (&self.spawn, self.url) {
+                (Some(path), _) => Server::spawn_broker(path, self.server_core, &self.broker_settings())
+                    .map_err(|error| explained(&format!("{} did not start", path.display()), &error))?,
+                (None, Some(address)) => Server::at(address, self.pid),
+                (None, None) => return Err(io::Error::other("--spawn PATH or --url ADDRESS is needed")),
+            };
+            servers.push(("broker".to_owned(), server));
+        }
+        let kinds = match &self.floor {
+            Some(kinds) if !kinds.is_empty() => kinds.as_slice(),
+            Some(_) => floors,
+            None if self.floor_only => floors,
+            None => &[],
+        };
+        for kind in kinds {
+            let server = Server::spawn_floor(kind.name(), self.server_core)
+                .map_err(|error| explained(&format!("floor {} did not start", kind.name()), &error))?;
+            servers.push((format!("floor-{}", kind.name()), server));
+        }
+        Ok(servers)
+    }
+
+    fn broker_settings(&self) -> BrokerSettings {
+        BrokerSettings {
+            secret: self.secret.clone(),
+            api_key: self.api_key.clone(),
+            shards: self.shards,
+            append: self.config.clone(),
+        }
+    }
+
+    /// A server with an empty fleet for up to `connections_max` connections and `channels` channels.
+    pub fn contender(
+        &self,
+        (name, server): (String, Server),
+        connections_max: usize,
+        channels: u32,
+    ) -> io::Result<Contender> {
+        let fleet = Fleet::new(FleetSettings {
+            target: server.address,
+            mint: Mint::new(&self.secret, unix_s() + TOKEN_LIFE_S),
+            api_key: self.api_key.clone(),
+            payload_bytes: self.payload,
+            connections_max,
+        })?;
+        Ok(Contender::new(name, fleet, Ledger::new(channels), channels, server))
+    }
+}
+
+pub fn explained(what: &str, error: &io::Error) -> io::Error {
+    io::Error::other(format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_the_forms_people_paste() {
+        let want: SocketAddrV4 = "127.0.0.1:8000".parse().expect("address");
+        for text in ["127.0.0.1:8000", "ws://127.0.0.1:8000/connection/websocket", "http://127.0.0.1:8000"] {
+            assert_eq!(address(text), Ok(want), "{text}");
+        }
+        assert!(address("localhost").is_err());
+    }
+}

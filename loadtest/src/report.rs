@@ -1,0 +1,112 @@
+//! The report: machine, tables, verdict; the same as JSON.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::host::Host;
+use crate::summary::{Ratio, Row};
+
+#[derive(Serialize)]
+pub struct Report<'a, S: Serialize, R: Serialize> {
+    pub mode: &'static str,
+    pub host: &'a Host,
+    pub settings: S,
+    pub rows: &'a [R],
+    pub ratios: &'a [Ratio],
+    /// Empty: no loss, no gap, no disorder, no lost connection.
+    pub faults: &'a [String],
+}
+
+impl<S: Serialize, R: Serialize> Report<'_, S, R> {
+    /// Prints the verdict and writes the JSON file, if one is asked for.
+    pub fn finish(&self, json: Option<&Path>) -> io::Result<()> {
+        match self.faults {
+            [] => println!("verdict   no loss, no gap, no disorder"),
+            faults => faults.iter().for_each(|fault| println!("FAULT     {fault}")),
+        }
+        if let Some(path) = json {
+            serde_json::to_writer_pretty(File::create(path)?, self)?;
+        }
+        Ok(())
+    }
+}
+
+/// Table of deliveries, cost and latency.
+pub fn print_deliveries(rows: &[Row]) {
+    println!(
+        "\n{:<20} {:>11} {:>8} {:>7} {:>13} {:>14} {:>7} {:>8} {:>8} {:>8} {:>8} {:>5} {:>5} {:>6} {:>9}",
+        "contender",
+        "deliv/s",
+        "per recv",
+        "CPU s/M",
+        "min..max",
+        "user ns",
+        "kern ns",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "srv%",
+        "gen%",
+        "other%",
+        "RSS/conn"
+    );
+    for row in rows {
+        let cpu = row.server_cpu_s_per_million;
+        let user = match (row.user_ns_per_delivery, row.user_ns_error) {
+            (Some(user), Some(error)) => format!("{user:.0} ±{error:.0}"),
+            (Some(user), None) => format!("~{user:.0} (tick)"),
+            _ => "-".to_owned(),
+        };
+        println!(
+            "{:<20} {:>11.0} {:>8.1} {:>7.3} {:>13} {:>14} {:>7.0} {:>8.3} {:>8.3} {:>8.3} {:>8.3} {:>5.0} {:>5.0} {:>6.1} {:>9.0}",
+            row.name,
+            row.deliveries_per_s,
+            row.deliveries_per_receive,
+            cpu.median,
+            format!("{:.3}..{:.3}", cpu.min, cpu.max),
+            user,
+            row.kernel_ns_per_delivery.unwrap_or(0.0),
+            row.latency.p50_ms,
+            row.latency.p99_ms,
+            row.latency.p999_ms,
+            row.latency.max_ms,
+            row.server_utilisation * 100.0,
+            row.generator_utilisation * 100.0,
+            row.disturbance * 100.0,
+            row.rss_bytes_per_connection,
+        );
+    }
+    for row in rows.iter().filter(|row| row.lateness.count > 0) {
+        println!(
+            "{:<20} generator late by p50 {:.3} p99 {:.3} max {:.3} ms",
+            row.name, row.lateness.p50_ms, row.lateness.p99_ms, row.lateness.max_ms
+        );
+    }
+}
+
+pub fn print_ratios(ratios: &[Ratio]) {
+    for Ratio { of, to, what, spread } in ratios {
+        println!(
+            "ratio     {of} / {to}, {what}: median {:.3}, quartiles {:.3}..{:.3}, range {:.3}..{:.3} over {} pairs",
+            spread.median, spread.lower_quartile, spread.upper_quartile, spread.min, spread.max, spread.count
+        );
+    }
+}
+
+/// One line that overwrites itself on a terminal, and nothing elsewhere.
+pub fn progress(text: &str) {
+    let mut error = io::stderr();
+    if error.is_terminal() {
+        let _ = write!(error, "\r\x1b[K{text}");
+        let _ = error.flush();
+    }
+}
+
+/// Clears the progress line.
+pub fn progress_end() {
+    progress("");
+}
