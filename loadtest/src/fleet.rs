@@ -40,6 +40,8 @@ pub struct FleetSettings {
     pub payload_bytes: usize,
     /// Upper bound of connections, publishers included.
     pub connections_max: usize,
+    /// Descriptor table of each ring; `None`: as large as RLIMIT_NOFILE allows.
+    pub slots_per_ring: Option<u32>,
 }
 
 /// What every connection needs and none owns.
@@ -107,7 +109,8 @@ pub fn channel_name(number: u32) -> String {
 
 impl Fleet {
     pub fn new(settings: FleetSettings) -> io::Result<Fleet> {
-        let table = sys::descriptors_max()?.min(1 << 20) as usize;
+        let limit = sys::descriptors_max()?.min(1 << 20);
+        let table = settings.slots_per_ring.unwrap_or(limit).clamp(64, limit) as usize;
         let rings = settings.connections_max.div_ceil(table).max(1);
         let slots = settings.connections_max.div_ceil(rings).next_multiple_of(64).min(table) as u32;
         let host = settings.target.to_string();
@@ -146,11 +149,11 @@ impl Fleet {
     /// Opens `count` keep-alive connections for publishing and waits until they are connected.
     pub fn open_publishers(&mut self, count: usize, ledger: &mut Ledger) -> io::Result<()> {
         for _ in 0..count {
-            let member = &mut self.members[0];
-            let slot = member.ring.connect(self.opened)?.ok_or(io::ErrorKind::QuotaExceeded)?;
-            member.connections[slot as usize] = Connection::Publisher(Box::default());
-            member.open += 1;
-            self.opened += 1;
+            let (member, slot) = self.open_connection(0)?;
+            if member != 0 {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+            self.members[0].connections[slot as usize] = Connection::Publisher(Box::default());
             self.publishers.push(slot);
         }
         self.turn_until(ledger, Attention::Spinning, |fleet, _| {
@@ -187,11 +190,9 @@ impl Fleet {
     }
 
     fn start_subscriber(&mut self, channel_of: &impl Fn(u32) -> u32) -> io::Result<()> {
-        let count = self.members.len();
-        let member = &mut self.members[self.opened % count];
-        let slot = member.ring.connect(self.opened / count)?.ok_or(io::ErrorKind::QuotaExceeded)?;
+        let (member, slot) = self.open_connection(self.opened)?;
         let number = self.next_number;
-        member.connections[slot as usize] = Connection::Subscriber(Subscriber {
+        self.members[member].connections[slot as usize] = Connection::Subscriber(Subscriber {
             number,
             channel: channel_of(number),
             phase: Phase::Upgrading(Vec::new()),
@@ -199,10 +200,23 @@ impl Fleet {
             sequence: Sequence::default(),
             started_ns: now_ns(),
         });
-        member.open += 1;
-        self.opened += 1;
         self.next_number += 1;
         Ok(())
+    }
+
+    /// Starts a connection on the first ring from `preferred` on that has a free slot.
+    fn open_connection(&mut self, preferred: usize) -> io::Result<(usize, u32)> {
+        let count = self.members.len();
+        for offset in 0..count {
+            let index = (preferred + offset) % count;
+            let member = &mut self.members[index];
+            if let Some(slot) = member.ring.connect(self.opened / count)? {
+                member.open += 1;
+                self.opened += 1;
+                return Ok((index, slot));
+            }
+        }
+        Err(io::ErrorKind::QuotaExceeded.into())
     }
 
     /// Publishes the next message of `channel`, intended for `intended_ns`; it leaves with the next turn.

@@ -12,13 +12,16 @@ use crate::account::{Process, Ticks};
 use crate::clock::now_ns;
 use crate::fleet::{Attention, Fleet};
 use crate::latency::Latency;
-use crate::ledger::Ledger;
+use crate::ledger::{Counts, Ledger};
 use crate::sampler::{Sampler, Samples};
 use crate::server::Server;
 use crate::sys::thread_cpu_ns;
 
 /// Time for the server to finish its turn and fall asleep after its last answer was seen.
 const SETTLE: Duration = Duration::from_millis(2);
+
+/// Nothing was heard or answered for this long: it will not come.
+const STALL_NS: u64 = 3_000_000_000;
 
 /// One server with its clients.
 pub struct Contender {
@@ -155,7 +158,7 @@ impl Contender {
                 self.open_loop(publications_per_second, start_ns, end_ns, &mut lateness)?;
             }
         }
-        self.fleet.turn_until(&mut self.ledger, Attention::Spinning, |_, ledger| ledger.quiet())?;
+        self.drain()?;
         let wall_ns = now_ns() - start_ns;
         let generator_ns = thread_cpu_ns() - generator_before;
         let spent = meter.stop(sampler);
@@ -172,22 +175,44 @@ impl Contender {
         })
     }
 
+    /// Turns until everything published was heard and answered, or until nothing comes any more: what is then missing
+    /// shows in the ledger's faults.
+    fn drain(&mut self) -> io::Result<()> {
+        let mut moved = (self.ledger.counts, now_ns());
+        while !self.ledger.quiet() && !self.broken() {
+            self.fleet.turn(&mut self.ledger, Attention::Spinning)?;
+            if self.stalled(&mut moved) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing better can come: a connection is gone or the server refuses.
+    fn broken(&self) -> bool {
+        self.ledger.counts.closed + self.ledger.counts.refused > 0
+    }
+
+    /// No count has moved for three seconds. `moved`: the counts and when they last moved.
+    fn stalled(&self, moved: &mut (Counts, u64)) -> bool {
+        let now = now_ns();
+        if self.ledger.counts != moved.0 {
+            *moved = (self.ledger.counts, now);
+        }
+        now - moved.1 > STALL_NS
+    }
+
     fn closed_loop(&mut self, in_flight: u64, end_ns: u64) -> io::Result<()> {
-        let mut stalled_at = (self.ledger.counts, now_ns());
+        let mut moved = (self.ledger.counts, now_ns());
         loop {
             let now = now_ns();
-            if now >= end_ns || self.ledger.counts.closed + self.ledger.counts.refused > 0 {
+            if now >= end_ns || self.broken() || self.stalled(&mut moved) {
                 return Ok(());
             }
             for _ in self.ledger.in_flight()..in_flight {
                 self.publish_next(now);
             }
             self.fleet.turn(&mut self.ledger, Attention::Spinning)?;
-            if self.ledger.counts != stalled_at.0 {
-                stalled_at = (self.ledger.counts, now);
-            } else if now - stalled_at.1 > 5_000_000_000 {
-                return Ok(());
-            }
         }
     }
 
@@ -216,7 +241,7 @@ impl Contender {
                 sent += 1;
             }
             self.fleet.turn(&mut self.ledger, Attention::Spinning)?;
-            if self.ledger.counts.closed + self.ledger.counts.refused > 0 {
+            if self.broken() {
                 return Ok(());
             }
         }
@@ -228,3 +253,6 @@ impl Contender {
         self.fleet.publish(channel, intended_ns, &mut self.ledger);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,9 @@ pub struct Options {
     /// Handshakes at a time.
     #[arg(long, default_value_t = 128)]
     pub at_once: usize,
+    /// Descriptor table of each client ring [default: RLIMIT_NOFILE]; smaller means more rings.
+    #[arg(long, value_name = "SLOTS")]
+    pub slots_per_ring: Option<u32>,
     /// Unmeasured seconds before.
     #[arg(long, default_value_t = 0.5)]
     pub warm_up: f64,
@@ -152,6 +155,7 @@ impl Options {
             api_key: self.api_key.clone(),
             payload_bytes: self.payload,
             connections_max,
+            slots_per_ring: self.slots_per_ring,
         })?;
         Ok(Contender::new(name, fleet, Ledger::new(channels), channels, server))
     }

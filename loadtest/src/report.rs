@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::host::Host;
+use crate::sampler::SAMPLES_PER_SECOND;
 use crate::summary::{Ratio, Row};
 
 #[derive(Serialize)]
@@ -80,6 +81,10 @@ pub fn print_deliveries(rows: &[Row]) {
             row.rss_bytes_per_connection,
         );
     }
+    println!(
+        "(CPU: exact run time, median and range over slices. user/kern: sampled {SAMPLES_PER_SECOND}/s on the server's core, \
+         or by the kernel's tick where that is not permitted. other: of the core's samples, not the server's.)"
+    );
     for row in rows.iter().filter(|row| row.lateness.count > 0) {
         println!(
             "{:<20} generator late by p50 {:.3} p99 {:.3} max {:.3} ms",

@@ -1,6 +1,7 @@
 //! Contenders taking turns on the same core, slice by slice, in one invocation.
 
 use std::io;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -53,9 +54,20 @@ pub fn run(options: &Options, workload: Workload, floors: &[Kind]) -> Outcome {
     for server in options.servers(floors)? {
         candidates.push(Candidate::connect(options, workload, server)?);
     }
-    for candidate in &mut candidates {
-        let warm_up = std::time::Duration::from_secs_f64(options.warm_up);
-        candidate.slice(workload.pace, warm_up, &mut sampler)?;
+    take_turns(options, workload.pace, &mut candidates, &mut sampler)?;
+    progress_end();
+    finish(options, workload, &host, &candidates)
+}
+
+/// Ends early when a candidate's run is no longer valid; the report then says why.
+fn take_turns(
+    options: &Options,
+    pace: Pace,
+    candidates: &mut [Candidate],
+    sampler: &mut Option<Sampler>,
+) -> io::Result<()> {
+    for candidate in candidates.iter_mut() {
+        candidate.slice(pace, Duration::from_secs_f64(options.warm_up), sampler)?;
         candidate.slices.clear();
     }
     for number in 0..options.slices() {
@@ -67,11 +79,13 @@ pub fn run(options: &Options, workload: Workload, floors: &[Kind]) -> Outcome {
         for index in order {
             let candidate = &mut candidates[index];
             progress(&format!("slice {}/{}: {}", number + 1, options.slices(), candidate.shown()));
-            candidate.slice(workload.pace, options.slice_duration(), &mut sampler)?;
+            candidate.slice(pace, options.slice_duration(), sampler)?;
+            if !candidate.contender.ledger.faults().is_empty() {
+                return Ok(());
+            }
         }
     }
-    progress_end();
-    finish(options, workload, &host, &candidates)
+    Ok(())
 }
 
 impl Candidate {
@@ -105,12 +119,7 @@ impl Candidate {
         })
     }
 
-    fn slice(
-        &mut self,
-        pace: Pace,
-        duration: std::time::Duration,
-        sampler: &mut Option<Sampler>,
-    ) -> io::Result<()> {
+    fn slice(&mut self, pace: Pace, duration: Duration, sampler: &mut Option<Sampler>) -> io::Result<()> {
         let name = self.contender.name.clone();
         let slice = self
             .contender

@@ -1,0 +1,201 @@
+//! The whole client against servers that behave, and against ones that do not.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use super::*;
+use crate::clock::unix_s;
+use crate::fleet::FleetSettings;
+use crate::floor::bare::{Ask, PUBLISH_ANSWER, Peer, subscribed_reply, upgrade_reply};
+use crate::frames::client_frame;
+use crate::token::Mint;
+
+/// What a test double does wrong, at its fourth publication and its first subscriber.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Fault {
+    None,
+    /// Frames leave in pieces of seven bytes.
+    Pieces,
+    Skip,
+    Repeat,
+    Swap,
+    Close,
+    Refuse,
+}
+
+fn listener() -> (TcpListener, SocketAddrV4) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
+    let SocketAddr::V4(address) = listener.local_addr().expect("bound") else { unreachable!("IPv4") };
+    (listener, address)
+}
+
+/// A Centrifuge-speaking server of threads and blocking calls; its threads end with the test process.
+fn double(fault: Fault) -> SocketAddrV4 {
+    let (listener, address) = listener();
+    let (asks, asked) = channel::<(TcpStream, Ask)>();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let asks = asks.clone();
+            thread::spawn(move || read_asks(stream, &asks));
+        }
+    });
+    thread::spawn(move || {
+        let mut subscribers: Vec<(u32, TcpStream)> = Vec::new();
+        let mut held: Vec<Vec<u8>> = Vec::new();
+        let mut published = 0;
+        for (mut stream, ask) in asked {
+            match ask {
+                Ask::Upgrade => write(&mut stream, &upgrade_reply()),
+                Ask::Subscribe { channel } => {
+                    write(&mut stream, &subscribed_reply());
+                    subscribers.push((channel, stream));
+                }
+                Ask::Publish(publication) => {
+                    let refused: &[u8] = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+                    let answer = if fault == Fault::Refuse { refused } else { PUBLISH_ANSWER };
+                    write(&mut stream, answer);
+                    published += 1;
+                    let hears = |(channel, _): &&mut (u32, TcpStream)| *channel == publication.channel;
+                    for (number, (_, subscriber)) in subscribers.iter_mut().filter(hears).enumerate() {
+                        let first = if number == 0 && published == 4 { fault } else { Fault::None };
+                        deliver(subscriber, &publication.frame, first, fault, &mut held);
+                    }
+                }
+            }
+        }
+    });
+    address
+}
+
+fn read_asks(mut stream: TcpStream, asks: &Sender<(TcpStream, Ask)>) {
+    let mut peer = Peer::default();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        let mut read = Vec::new();
+        assert!(peer.feed(&buffer[..count], &mut read), "the client speaks wrongly");
+        for ask in read {
+            asks.send((stream.try_clone().expect("cloned"), ask)).expect("the hub lives");
+        }
+    }
+}
+
+fn deliver(stream: &mut TcpStream, frame: &[u8], now: Fault, always: Fault, held: &mut Vec<Vec<u8>>) {
+    match now {
+        Fault::Skip => return,
+        Fault::Swap => return held.push(frame.to_vec()),
+        Fault::Close => return write(stream, &[0x88, 2, 0x0b, 0xc0]),
+        Fault::Repeat => write(stream, frame),
+        Fault::None | Fault::Pieces | Fault::Refuse => {}
+    }
+    if always == Fault::Pieces {
+        frame.chunks(7).for_each(|piece| write(stream, piece));
+    } else {
+        write(stream, frame);
+    }
+    held.drain(..).for_each(|frame| write(stream, &frame));
+}
+
+fn write(stream: &mut TcpStream, bytes: &[u8]) {
+    let _ = stream.write_all(bytes);
+}
+
+fn contender(address: SocketAddrV4, channels: u32, slots_per_ring: Option<u32>) -> Contender {
+    let fleet = Fleet::new(FleetSettings {
+        target: address,
+        mint: Mint::new("secret", unix_s() + 60),
+        api_key: "key".to_owned(),
+        payload_bytes: 128,
+        connections_max: 300,
+        slots_per_ring,
+    });
+    let server = Server::at(address, None);
+    Contender::new("double".to_owned(), fleet.expect("rings"), Ledger::new(channels), channels, server)
+}
+
+/// Faults after a slice with `subscribers` of one channel and four publications in flight.
+fn faults_of(fault: Fault, subscribers: usize) -> (Vec<String>, Counts) {
+    let mut contender = contender(double(fault), 1, None);
+    contender.fleet.open_publishers(1, &mut contender.ledger).expect("connected");
+    contender.fleet.subscribe(subscribers, 8, |_| 0, &mut contender.ledger).expect("subscribed");
+    let pace = Pace::Closed { in_flight: 4 };
+    contender.slice(pace, Duration::from_millis(100), &mut None).expect("the slice ends");
+    (contender.ledger.faults(), contender.ledger.counts)
+}
+
+#[test]
+fn a_server_that_behaves_passes_however_it_cuts_its_frames() {
+    for fault in [Fault::None, Fault::Pieces] {
+        let (faults, counts) = faults_of(fault, 3);
+        assert_eq!(faults, Vec::<String>::new(), "{fault:?}");
+        assert!(counts.published >= 4, "{counts:?}");
+        assert_eq!(counts.deliveries, counts.published * 3, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_behave_is_found_out() {
+    let table = [
+        (Fault::Skip, "1 publications lost at a subscriber"),
+        (Fault::Repeat, "1 publications repeated or out of order"),
+        (Fault::Swap, "1 gaps"),
+        (Fault::Close, "a connection ended"),
+        (Fault::Refuse, "refusals"),
+    ];
+    for (fault, want) in table {
+        let (faults, _) = faults_of(fault, 2);
+        let want = if fault == Fault::Close { "the server closed with 3008" } else { want };
+        assert!(faults.iter().any(|text| text.contains(want)), "{fault:?}: {faults:?}");
+    }
+}
+
+#[test]
+fn many_rings_and_channels_in_open_loop() {
+    let mut contender = contender(double(Fault::None), 150, Some(64));
+    contender.fleet.open_publishers(20, &mut contender.ledger).expect("connected");
+    contender.fleet.subscribe(150, 32, |number| number, &mut contender.ledger).expect("subscribed");
+    let pace = Pace::Open { publications_per_second: 2_000.0 };
+    let slice = contender.slice(pace, Duration::from_millis(250), &mut None).expect("the slice ends");
+    assert_eq!(contender.ledger.faults(), Vec::<String>::new());
+    assert_eq!((slice.deliveries, slice.lateness.quantiles().count), (500, 500));
+    contender.fleet.close_subscribers(&mut contender.ledger).expect("closed");
+    assert_eq!(contender.fleet.open(), 20);
+    contender
+        .fleet
+        .subscribe(5, 5, |number| number % 150, &mut contender.ledger)
+        .expect("slots are free again");
+}
+
+#[test]
+fn a_ping_is_answered_and_no_delivery() {
+    let (listener, address) = listener();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accepted");
+        let mut peer = Peer::default();
+        let mut asks = Vec::new();
+        let mut buffer = [0; 4096];
+        while asks.len() < 2 {
+            let count = stream.read(&mut buffer).expect("read");
+            assert!(peer.feed(&buffer[..count], &mut asks), "the client speaks wrongly");
+            if asks.len() == 1 {
+                write(&mut stream, &upgrade_reply());
+            }
+        }
+        write(&mut stream, &subscribed_reply());
+        write(&mut stream, &[0x81, 2, b'{', b'}']);
+        let mut pong = [0; 8];
+        stream.read_exact(&mut pong).expect("a pong");
+        pong
+    });
+    let mut contender = contender(address, 1, None);
+    contender.fleet.subscribe(1, 1, |_| 0, &mut contender.ledger).expect("subscribed");
+    let attention = Attention::Relaxed;
+    let pinged = |_: &mut Fleet, ledger: &mut Ledger| ledger.counts.pings == 1;
+    contender.fleet.turn_until(&mut contender.ledger, attention, pinged).expect("a ping");
+    contender.fleet.turn(&mut contender.ledger, attention).expect("the pong leaves");
+    let mut want = Vec::new();
+    client_frame(1, b"{}", &mut want);
+    assert_eq!(server.join().expect("no panic").to_vec(), want);
+    assert_eq!((contender.ledger.counts.deliveries, contender.ledger.faults()), (0, Vec::new()));
+}
