@@ -19,6 +19,8 @@ pub struct Host {
     pub somaxconn: String,
     pub ephemeral_ports: String,
     pub tcp_mem_pages: String,
+    /// BBR paces, CUBIC does not: figures of the two do not compare.
+    pub congestion_control: String,
     pub tick_hz: &'static str,
     /// Load average at the start: above zero, somebody else was working.
     pub load_average: String,
@@ -46,6 +48,7 @@ impl Host {
             somaxconn: proc("sys/net/core/somaxconn"),
             ephemeral_ports: proc("sys/net/ipv4/ip_local_port_range"),
             tcp_mem_pages: proc("sys/net/ipv4/tcp_mem"),
+            congestion_control: proc("sys/net/ipv4/tcp_congestion_control"),
             tick_hz: "user/kernel in /proc: sampled by the tick, shown in 1/100 s",
             load_average: proc("loadavg"),
             revision: revision(),
@@ -59,8 +62,13 @@ impl Host {
         let gib = self.memory_bytes as f64 / f64::from(1 << 30);
         println!("machine   {} cores, {}{guest}; {gib:.1} GiB; Linux {}", self.cores, self.cpu, self.kernel);
         println!(
-            "limits    {} descriptors, somaxconn {}, ports {}, tcp_mem {} pages; load {}",
-            self.descriptors_max, self.somaxconn, self.ephemeral_ports, self.tcp_mem_pages, self.load_average
+            "limits    {} descriptors, somaxconn {}, ports {}, tcp_mem {} pages, {}; load {}",
+            self.descriptors_max,
+            self.somaxconn,
+            self.ephemeral_ports,
+            self.tcp_mem_pages,
+            self.congestion_control,
+            self.load_average
         );
         println!("run       revision {}; {}", self.revision, self.command);
     }
