@@ -468,7 +468,7 @@ impl Subscriber {
                 }
                 Message::Subscribed if matches!(phase, Phase::Authenticating) => {
                     *phase = Phase::Subscribed;
-                    ledger.subscribed(*channel, now - *started_ns);
+                    *sequence = ledger.subscribed(*channel, now - *started_ns);
                 }
                 Message::Subscribed | Message::Connected | Message::Other => {}
                 Message::Refused(text) => ledger.problem(text),

@@ -75,10 +75,15 @@ impl Ledger {
         Ledger { channels: (0..channels).map(|_| Channel::default()).collect(), ..Ledger::default() }
     }
 
-    pub fn subscribed(&mut self, channel: u32, handshake_ns: u64) {
-        self.channels[channel as usize].subscribers += 1;
+    /// Counts a subscriber in and returns where its numbering begins. Nothing may be in flight in the channel: it would
+    /// not be known whether the newcomer hears it.
+    pub fn subscribed(&mut self, channel: u32, handshake_ns: u64) -> Sequence {
         self.counts.subscribed += 1;
         self.handshake.record(0, handshake_ns);
+        let channel = &mut self.channels[channel as usize];
+        assert!(channel.outstanding.is_empty(), "a subscriber joined with publications in flight");
+        channel.subscribers += 1;
+        Sequence::from(channel.published)
     }
 
     /// A subscriber of `channel` was closed on purpose; nothing may be in flight there.
@@ -187,8 +192,24 @@ mod tests {
 
     fn ledger(subscribers: u32) -> Ledger {
         let mut ledger = Ledger::new(1);
-        (0..subscribers).for_each(|_| ledger.subscribed(0, 1));
+        for _ in 0..subscribers {
+            ledger.subscribed(0, 1);
+        }
         ledger
+    }
+
+    #[test]
+    fn who_joins_later_is_not_missing_what_came_before() {
+        let mut ledger = ledger(1);
+        let mut early = Sequence::default();
+        let first = ledger.publish(0);
+        ledger.delivered(0, &mut early, first, 0, 0);
+        let mut late = ledger.subscribed(0, 1);
+        let second = ledger.publish(0);
+        ledger.delivered(0, &mut early, second, 0, 0);
+        ledger.delivered(0, &mut late, second, 0, 0);
+        ledger.counts.answered = 2;
+        assert_eq!(ledger.faults(), Vec::<String>::new());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! may another contender take the same core.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,6 +21,8 @@ use crate::sys::thread_cpu_ns;
 /// Time for the server to finish its turn and fall asleep after its last answer was seen.
 const SETTLE: Duration = Duration::from_millis(2);
 
+/// Publications on their way while every channel gets one.
+const ROUND_IN_FLIGHT: u64 = 64;
 /// Nothing was heard or answered for this long: it will not come.
 const STALL_NS: u64 = 3_000_000_000;
 
@@ -172,6 +175,20 @@ impl Contender {
             generator_ns,
             latency: self.ledger.latency.clone(),
             lateness,
+        })
+    }
+
+    /// Publishes once to each of `channels` and waits until all was heard and answered.
+    pub fn publish_to_each(&mut self, channels: Range<u32>) -> io::Result<()> {
+        let Contender { fleet, ledger, .. } = self;
+        let mut channels = channels.peekable();
+        fleet.turn_until(ledger, Attention::Spinning, |fleet, ledger| {
+            while ledger.in_flight() < ROUND_IN_FLIGHT
+                && let Some(channel) = channels.next()
+            {
+                fleet.publish(channel, now_ns(), ledger);
+            }
+            channels.peek().is_none() && ledger.quiet()
         })
     }
 

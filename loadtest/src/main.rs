@@ -45,6 +45,7 @@ use modes::connect::{self, ConnectArgs};
 use modes::fanout::{self, FanoutArgs};
 use modes::idle::{self, IdleArgs};
 use modes::many::{self, ManyArgs};
+use modes::storm::{self, StormArgs};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -63,6 +64,8 @@ enum Mode {
     Connect(ConnectArgs),
     /// Hold connections: memory per connection and idle CPU.
     Idle(IdleArgs),
+    /// Drop every connection at once: time until all are back and subscribed.
+    Storm(StormArgs),
     /// The bare senders alone, under any of the workloads.
     Floor {
         #[command(subcommand)]
@@ -84,6 +87,7 @@ enum FloorWorkload {
     Many(ManyArgs),
     Connect(ConnectArgs),
     Idle(IdleArgs),
+    Storm(StormArgs),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
         Mode::Many(args) => many::run(&args),
         Mode::Connect(args) => connect::run(&args),
         Mode::Idle(args) => idle::run(&args),
+        Mode::Storm(args) => storm::run(&args),
         Mode::Floor { workload } => run_floor(workload),
         Mode::FloorSender { kind, listen } => floor::serve(kind, listen).map(|()| true),
     };
@@ -123,6 +128,10 @@ fn run_floor(workload: FloorWorkload) -> modes::Outcome {
         FloorWorkload::Idle(mut args) => {
             args.options.floor_only = true;
             idle::run(&args)
+        }
+        FloorWorkload::Storm(mut args) => {
+            args.options.floor_only = true;
+            storm::run(&args)
         }
     }
 }

@@ -15,7 +15,7 @@ use std::net::SocketAddrV4;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, DestinationSlot, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{DestinationSlot, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::buffers::BufferRing;
@@ -281,10 +281,18 @@ impl Ring {
             return Ok(());
         }
         state.closing = true;
-        if state.in_flight > 0 {
-            // Cancelling by slot also ends a connect or a send that waits.
-            let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(Fixed(slot)).all()).build();
+        // By user data: the kernel finds that in a hash. By descriptor it walks every armed request of the ring, which
+        // made closing 15,000 connections take five seconds.
+        if state.receiving {
             state.in_flight += 1;
+            let entry = opcode::AsyncCancel::new(user_data(Kind::Receive, slot, 0)).build();
+            self.push(&entry.user_data(user_data(Kind::Cancel, slot, 0)))?;
+        }
+        let state = &mut self.slots[slot as usize];
+        if state.in_flight > 2 * u16::from(state.receiving) {
+            // A connect or a send that waits for the peer ends with the connection.
+            state.in_flight += 1;
+            let entry = opcode::Shutdown::new(Fixed(slot), libc::SHUT_RDWR).build();
             self.push(&entry.user_data(user_data(Kind::Cancel, slot, 0)))?;
         }
         self.close_when_quiet(slot)
@@ -537,6 +545,23 @@ mod tests {
         assert_eq!(ring.slots_free(), 16);
         let error = peer.read(&mut hello).expect_err("reset");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn a_close_ends_a_send_that_waits_for_a_peer_that_does_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let mut ring = Ring::new(SMALL, local(&listener), &[SOURCE]).expect("ring");
+        let slot = ring.connect(0).expect("queued").expect("a free slot");
+        assert_eq!(event(&mut ring), Event::Connected { slot });
+        let peer = listener.accept().expect("accepted");
+        ring.receive(slot).expect("armed");
+        ring.send_owned(slot, vec![0; 64 << 20]).expect("queued");
+        ring.poll(Some(Duration::from_millis(20))).expect("ring polls");
+        assert_eq!(ring.next_event().expect("ring works"), None, "64 MiB cannot have left");
+        ring.close(slot).expect("queued");
+        assert!(matches!(event(&mut ring), Event::SendFailed { .. }));
+        assert_eq!(event(&mut ring), Event::Closed { slot });
+        drop(peer);
     }
 
     #[test]

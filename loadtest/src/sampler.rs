@@ -15,6 +15,8 @@ use serde::Serialize;
 
 /// Samples per second of run time on the core.
 pub const SAMPLES_PER_SECOND: u64 = 2_000;
+/// Not a round number: a loop of the server whose length divides the period would be sampled at one phase only.
+const PERIOD_NS: u64 = 499_979;
 
 const PAGE_BYTES: usize = 4096;
 const DATA_BYTES: usize = 128 * PAGE_BYTES;
@@ -75,7 +77,7 @@ impl Sampler {
         let attributes = Attributes {
             kind: TYPE_SOFTWARE,
             size: size_of::<Attributes>() as u32,
-            sample_period: 1_000_000_000 / SAMPLES_PER_SECOND,
+            sample_period: PERIOD_NS,
             sample_type: SAMPLE_TID,
             flags: EXCLUDE_IDLE,
             ..Attributes::default()
@@ -177,10 +179,14 @@ mod tests {
             };
             let begin = now_ns();
             let (mut user_ns, mut kernel_ns) = (0, 0);
+            let mut random = 1u64;
             while now_ns() - begin < 1_000_000_000 {
+                // Passes of equal length would beat with the sampling period.
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let pass_ns = spin_ns / 2 + (random >> 33) % spin_ns;
                 let start = now_ns();
                 let mut spun = 0;
-                while spun < spin_ns {
+                while spun < pass_ns {
                     spun = now_ns() - start;
                 }
                 zeroes.read_exact(&mut buffer).expect("zeroes");

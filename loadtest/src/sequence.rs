@@ -16,6 +16,11 @@ pub enum Verdict {
 }
 
 impl Sequence {
+    /// A subscriber that joins when `next` publications were made.
+    pub fn from(next: u64) -> Sequence {
+        Sequence { next }
+    }
+
     pub fn check(&mut self, heard: u64) -> Verdict {
         if heard == self.next {
             self.next += 1;
@@ -49,6 +54,10 @@ mod tests {
             let mut sequence = Sequence::default();
             let got: Vec<Verdict> = heard.iter().map(|&n| sequence.check(n)).collect();
             assert_eq!(got, want, "{name}");
+            let later = u64::from(heard != [u64::MAX]) * 100;
+            let mut sequence = Sequence::from(later);
+            let got: Vec<Verdict> = heard.iter().map(|&n| sequence.check(n + later)).collect();
+            assert_eq!(got, want, "{name}, joined later");
         }
     }
 }

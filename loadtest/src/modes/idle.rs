@@ -20,9 +20,6 @@ use crate::options::{Options, explained};
 use crate::report::{Report, progress, progress_end};
 use crate::sampler::Sampler;
 
-/// Publications on their way while every channel gets its one.
-const IN_FLIGHT: u64 = 64;
-
 #[derive(Debug, Clone, Args)]
 pub struct IdleArgs {
     /// Loads to hold one after another, ascending.
@@ -111,7 +108,7 @@ fn hold_all(
         progress(&format!("{name}: connecting to {connections}"));
         fleet.subscribe(added as usize, args.options.at_once, |number| number, ledger)?;
         let connect_seconds = seconds_since(start_ns);
-        publish_to_each(contender, before.0..connections)?;
+        contender.publish_to_each(before.0..connections)?;
         let (hold_seconds, pings, idle_cores) = hold(contender, args, u64::from(connections), sampler)?;
         let (rss_now, kernel_now) = (rss(), KernelMemory::read());
         rows.push(Row {
@@ -128,19 +125,6 @@ fn hold_all(
         before = (connections, rss_now, kernel_now);
     }
     Ok(())
-}
-
-fn publish_to_each(contender: &mut Contender, channels: std::ops::Range<u32>) -> io::Result<()> {
-    let Contender { fleet, ledger, .. } = contender;
-    let mut channels = channels.peekable();
-    fleet.turn_until(ledger, Attention::Spinning, |fleet, ledger| {
-        while ledger.in_flight() < IN_FLIGHT
-            && let Some(channel) = channels.next()
-        {
-            fleet.publish(channel, now_ns(), ledger);
-        }
-        channels.peek().is_none() && ledger.quiet()
-    })
 }
 
 /// Holds still for the asked time and pings; returns seconds, pings seen and cores used by the server.
