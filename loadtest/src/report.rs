@@ -35,6 +35,9 @@ impl<S: Serialize, R: Serialize> Report<'_, S, R> {
     }
 }
 
+/// Above this share taken by others, a figure should be repeated on a quieter machine.
+const DISTURBANCE_MAX: f64 = 0.05;
+
 /// Table of deliveries, cost and latency.
 pub fn print_deliveries(rows: &[Row]) {
     println!(
@@ -85,6 +88,13 @@ pub fn print_deliveries(rows: &[Row]) {
         "(CPU: exact run time, median and range over slices. user/kern: sampled {SAMPLES_PER_SECOND}/s on the server's core, \
          or by the kernel's tick where that is not permitted. other: of the core's samples, not the server's.)"
     );
+    for row in rows.iter().filter(|row| row.disturbance > DISTURBANCE_MAX) {
+        let share = row.disturbance * 100.0;
+        println!(
+            "disturbed {}: others took {share:.0} % of the server's core; rates and latencies suffer",
+            row.name
+        );
+    }
     for row in rows.iter().filter(|row| row.lateness.count > 0) {
         println!(
             "{:<20} generator late by p50 {:.3} p99 {:.3} max {:.3} ms",

@@ -29,6 +29,9 @@ pub struct IdleArgs {
     /// time).
     #[arg(long, default_value_t = 0)]
     pub pings: u64,
+    /// All join one channel instead of one each, so that one broadcast reaches everybody.
+    #[arg(long)]
+    pub one_channel: bool,
     /// Give up waiting for pings after this many seconds.
     #[arg(long, default_value_t = 120.0)]
     pub patience: f64,
@@ -40,6 +43,7 @@ pub struct IdleArgs {
 struct Settings {
     connections: Vec<u32>,
     pings: u64,
+    one_channel: bool,
     hold_seconds: f64,
     shards: u16,
 }
@@ -54,6 +58,8 @@ struct Row {
     rss_bytes_per_connection: f64,
     kernel: Option<KernelPerConnection>,
     connect_seconds: f64,
+    /// Until everybody had heard one publication.
+    publish_seconds: f64,
     hold_seconds: f64,
     pings: u64,
     /// Cores used while nothing but pings happened.
@@ -83,6 +89,7 @@ pub fn run(args: &IdleArgs) -> Outcome {
     let settings = Settings {
         connections: args.connections.clone(),
         pings: args.pings,
+        one_channel: args.one_channel,
         hold_seconds: options.seconds,
         shards: options.shards,
     };
@@ -106,9 +113,12 @@ fn hold_all(
         let start_ns = now_ns();
         let Contender { fleet, ledger, name, .. } = contender;
         progress(&format!("{name}: connecting to {connections}"));
-        fleet.subscribe(added as usize, args.options.at_once, |number| number, ledger)?;
+        let channel_of = |number| if args.one_channel { 0 } else { number };
+        fleet.subscribe(added as usize, args.options.at_once, channel_of, ledger)?;
         let connect_seconds = seconds_since(start_ns);
-        contender.publish_to_each(before.0..connections)?;
+        let publish_ns = now_ns();
+        contender.publish_to_each(if args.one_channel { 0..1 } else { before.0..connections })?;
+        let publish_seconds = seconds_since(publish_ns);
         let (hold_seconds, pings, idle_cores) = hold(contender, args, u64::from(connections), sampler)?;
         let (rss_now, kernel_now) = (rss(), KernelMemory::read());
         rows.push(Row {
@@ -118,6 +128,7 @@ fn hold_all(
             rss_bytes_per_connection: (rss_now as f64 - before.1 as f64) / f64::from(added),
             kernel: kernel_now.readable().then(|| kernel_now.per_connection(&before.2, u64::from(added))),
             connect_seconds,
+            publish_seconds,
             hold_seconds,
             pings,
             idle_cores,
@@ -169,31 +180,34 @@ fn seconds_since(start_ns: u64) -> f64 {
 
 fn print(rows: &[Row]) {
     println!(
-        "\n{:<20} {:>9} {:>9} {:>15} {:>20} {:>10} {:>8} {:>9} {:>10}",
+        "\n{:<20} {:>9} {:>9} {:>15} {:>20} {:>10} {:>10} {:>8} {:>9} {:>10}",
         "contender",
         "conns",
         "RSS MB",
         "RSS B per conn",
         "kernel B, both ends",
         "connect s",
+        "publish s",
         "held s",
         "pings",
         "idle cores"
     );
     for row in rows {
         println!(
-            "{:<20} {:>9} {:>9.1} {:>15.0} {:>20.0} {:>10.2} {:>8.1} {:>9} {:>10.4}",
+            "{:<20} {:>9} {:>9.1} {:>15.0} {:>20.0} {:>10.2} {:>10.2} {:>8.1} {:>9} {:>10.4}",
             row.name,
             row.connections,
             row.rss_bytes as f64 / 1e6,
             row.rss_bytes_per_connection,
             row.kernel.as_ref().map_or(0.0, |kernel| kernel.slab_bytes_both_ends),
             row.connect_seconds,
+            row.publish_seconds,
             row.hold_seconds,
             row.pings,
             row.idle_cores,
         );
     }
+    println!("(per connection: over the step from the load before, so the second row on is a slope)");
     if let Some(parts) = rows.last().and_then(|row| row.kernel.as_ref()).map(|kernel| &kernel.parts) {
         let parts: Vec<String> = parts.iter().map(|(name, bytes)| format!("{name} {bytes}")).collect();
         println!("kernel    {} (bytes per connection, both ends, last step)", parts.join(", "));
