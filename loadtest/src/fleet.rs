@@ -274,6 +274,19 @@ impl Fleet {
         Ok(())
     }
 
+    /// Closes the publishing connections and waits until their slots are free: a server may close idle ones itself.
+    pub fn close_publishers(&mut self, ledger: &mut Ledger) -> io::Result<()> {
+        let left = self.open() - self.publishers.len();
+        for slot in std::mem::take(&mut self.publishers) {
+            let member = &mut self.members[0];
+            if let Connection::Publisher(publisher) = &mut member.connections[slot as usize] {
+                publisher.closing = true;
+                member.ring.close(slot)?;
+            }
+        }
+        self.turn_until(ledger, Attention::Spinning, |fleet, _| fleet.open() <= left)
+    }
+
     /// Closes every subscriber and waits until their slots are free.
     pub fn close_subscribers(&mut self, ledger: &mut Ledger) -> io::Result<()> {
         for member in &mut self.members {

@@ -43,9 +43,9 @@ pub struct Options {
     #[arg(long, default_value_t = 1)]
     pub shards: u16,
     /// Key of the HS256 tokens minted for every connection.
-    #[arg(long, default_value = "loadtest-token-secret")]
+    #[arg(long, default_value = "loadtest-token-secret-of-forty-bytes-0000")]
     pub secret: String,
-    #[arg(long, default_value = "loadtest-api-key")]
+    #[arg(long, default_value = "loadtest-api-key-of-thirty-two-b")]
     pub api_key: String,
     /// TOML appended to the spawned broker's configuration.
     #[arg(long, value_name = "TOML", default_value = "")]

@@ -42,9 +42,9 @@ impl Server {
     /// Starts the broker binary `path` on `core` with a configuration of its own and waits until it accepts.
     pub fn spawn_broker(path: &Path, core: usize, settings: &BrokerSettings) -> io::Result<Server> {
         let directory = scratch_directory()?;
-        let [http, tcp, ops] = free_addresses()?;
+        let [http, ops] = free_addresses()?;
         let file = directory.join("polycast.toml");
-        fs::write(&file, broker_config(settings, http, tcp, ops))?;
+        fs::write(&file, broker_config(settings, http, ops))?;
         let mut command = Command::new(path);
         command.arg("--config").arg(&file);
         Server::start(command, core, http, directory)
@@ -53,7 +53,7 @@ impl Server {
     /// Starts a floor sender (this program's own hidden mode) on `core`.
     pub fn spawn_floor(kind: &str, core: usize) -> io::Result<Server> {
         let directory = scratch_directory()?;
-        let [address, ..] = free_addresses()?;
+        let [address, _] = free_addresses()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["floor-sender", "--kind", kind, "--listen", &address.to_string()]);
         Server::start(command, core, address, directory)
@@ -117,15 +117,10 @@ impl Drop for Server {
     }
 }
 
-fn broker_config(
-    settings: &BrokerSettings,
-    http: SocketAddrV4,
-    tcp: SocketAddrV4,
-    ops: SocketAddrV4,
-) -> String {
+fn broker_config(settings: &BrokerSettings, http: SocketAddrV4, ops: SocketAddrV4) -> String {
     let BrokerSettings { secret, api_key, shards, append } = settings;
     format!(
-        "[server]\nhttp = \"{http}\"\ntcp = \"{tcp}\"\nops = \"{ops}\"\nshards = {shards}\n\n\
+        "[server]\nhttp = \"{http}\"\nops = \"{ops}\"\nshards = {shards}\n\n\
          [[apps]]\nid = \"1\"\ntoken_hmac_secret_key = {secret:?}\napi_key = {api_key:?}\n\n\
          [[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_client = true\n\n{append}\n"
     )
@@ -142,10 +137,10 @@ fn scratch_directory() -> io::Result<PathBuf> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Three free ports. Between this and the server's own bind somebody could take one; the start then fails loudly.
-fn free_addresses() -> io::Result<[SocketAddrV4; 3]> {
-    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let mut addresses = [SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0); 3];
+/// Two free ports. Between this and the server's own bind somebody could take one; the start then fails loudly.
+fn free_addresses() -> io::Result<[SocketAddrV4; 2]> {
+    let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let mut addresses = [SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0); 2];
     for (address, listener) in addresses.iter_mut().zip(&listeners) {
         let listener = listener.as_ref().map_err(|error| io::Error::from(error.kind()))?;
         address.set_port(listener.local_addr()?.port());
@@ -178,7 +173,7 @@ mod tests {
             append: "[apps.centrifuge]".to_owned(),
         };
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8000);
-        let text = broker_config(&settings, address, address, address);
+        let text = broker_config(&settings, address, address);
         assert!(text.contains(r#"token_hmac_secret_key = "a\"b""#), "{text}");
         assert!(text.contains("shards = 2\n") && text.ends_with("[apps.centrifuge]\n"), "{text}");
     }

@@ -161,6 +161,8 @@ fn many_rings_and_channels_in_open_loop() {
     assert_eq!((slice.deliveries, slice.lateness.quantiles().count), (500, 500));
     contender.fleet.close_subscribers(&mut contender.ledger).expect("closed");
     assert_eq!(contender.fleet.open(), 20);
+    contender.fleet.close_publishers(&mut contender.ledger).expect("closed");
+    assert_eq!(contender.fleet.open(), 0);
     contender
         .fleet
         .subscribe(5, 5, |number| number % 150, &mut contender.ledger)

@@ -106,7 +106,6 @@ fn hold_all(
 ) -> io::Result<()> {
     let process = contender.server.process;
     let rss = || process.map_or(0, Process::rss_bytes);
-    contender.fleet.open_publishers(1, &mut contender.ledger)?;
     let mut before = (0, rss(), KernelMemory::read());
     for &connections in &args.connections {
         let added = connections - before.0;
@@ -117,8 +116,10 @@ fn hold_all(
         fleet.subscribe(added as usize, args.options.at_once, channel_of, ledger)?;
         let connect_seconds = seconds_since(start_ns);
         let publish_ns = now_ns();
+        contender.fleet.open_publishers(1, &mut contender.ledger)?;
         contender.publish_to_each(if args.one_channel { 0..1 } else { before.0..connections })?;
         let publish_seconds = seconds_since(publish_ns);
+        contender.fleet.close_publishers(&mut contender.ledger)?;
         let (hold_seconds, pings, idle_cores) = hold(contender, args, u64::from(connections), sampler)?;
         let (rss_now, kernel_now) = (rss(), KernelMemory::read());
         rows.push(Row {
