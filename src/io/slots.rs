@@ -109,7 +109,8 @@ impl Slots {
     pub fn open(&mut self, slot: u32, ring: &mut Ring, buffers: &Buffers) -> io::Result<()> {
         let state = &mut self.slots[slot as usize];
         assert!(!state.is_open && state.in_flight == 0, "slot {slot} was accepted into while in use");
-        let generation = (state.generation + 1) & GENERATION_MASK;
+        // Never 0: operations that concern no slot carry it.
+        let generation = (state.generation % GENERATION_MASK) + 1;
         *state = SlotState { generation, is_open: true, mode: Mode::Stream, ..SlotState::default() };
         self.open += 1;
         self.arm(slot, ring, buffers)

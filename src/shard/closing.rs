@@ -98,7 +98,7 @@ impl Shard {
         cold.user = Box::default();
         cold.info = None;
         cold.waiting = None;
-        cold.lingers = matches!(cold.transport, Transport::Http(_));
+        cold.lingers = matches!(cold.transport, Transport::Http(_)) && !cold.peer_ended;
         cold.expires_s = 0;
         cold.heartbeat_at = 0;
         cold.phase_at = 0;
@@ -134,8 +134,8 @@ impl Shard {
             Phase::Vacant | Phase::Closed => {}
             // A half-closed HTTP client still reads the answers it asked for.
             Phase::Open if matches!(self.connections.cold(slot).transport, Transport::Http(_)) => {
+                self.connections.cold_mut(slot).peer_ended = true;
                 self.close_after_answers(slot);
-                self.connections.cold_mut(slot).lingers = false;
             }
             Phase::Open => {
                 self.let_go(slot);

@@ -77,6 +77,8 @@ pub struct Cold {
     pub pings_second: u8,
     /// The deadline for the request head that is arriving is set.
     pub is_head_timed: bool,
+    /// The peer will send no more, but may still read.
+    pub peer_ended: bool,
     /// After our last byte the peer gets time to read it: FIN first, then CLOSE.
     pub lingers: bool,
     /// Bytes read since our close frame.

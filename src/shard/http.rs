@@ -41,7 +41,7 @@ pub struct HttpConnection {
     pub peer: SocketAddr,
     head: HeadReader,
     /// A request whose body is still arriving.
-    body: Option<(ApiTarget, BodyReader)>,
+    body: Option<Arriving>,
     /// No further request is read; the connection ends when the last answer is out.
     is_ending: bool,
 }
@@ -61,6 +61,15 @@ pub struct ApiTarget {
     pub keep_alive: bool,
 }
 
+/// A backend's request whose body is still arriving.
+#[derive(Debug)]
+struct Arriving {
+    target: ApiTarget,
+    reader: BodyReader,
+    /// It is read into large buffers.
+    is_long: bool,
+}
+
 /// What reading one request came to.
 enum Step {
     /// Everything was taken; more is needed.
@@ -73,6 +82,7 @@ enum Step {
     Call {
         target: ApiTarget,
         body: Vec<u8>,
+        was_long: bool,
     },
     /// Expect the body; answer `100 Continue` first if asked.
     Body {
@@ -102,6 +112,9 @@ impl Shard {
                 self.set_request_deadline(slot);
                 return;
             }
+            if self.spilled_letters > 0 {
+                self.park(slot);
+            }
             if self.is_blocked(slot) {
                 let bytes = rest.to_vec();
                 self.waiting(slot).input = bytes;
@@ -128,7 +141,10 @@ impl Shard {
             match step {
                 Step::More => {}
                 Step::Answer { response, keep_alive } => self.answer_request(slot, &response, keep_alive),
-                Step::Call { target, body } => {
+                Step::Call { target, body, was_long } => {
+                    if was_long {
+                        self.effects.push(Effect::Read { slot, mode: ReadMode::Stream });
+                    }
                     self.backend_request(slot, target, &body);
                 }
                 Step::Body { expects_continue, is_long } => {
@@ -139,6 +155,12 @@ impl Shard {
                     }
                     if is_long {
                         self.effects.push(Effect::Read { slot, mode: ReadMode::Bulk });
+                    }
+                }
+                Step::Upgrade { .. } if self.awaits_reply(slot) => {
+                    let text = "an upgrade must not be sent before the requests ahead of it are answered\n";
+                    if let Step::Answer { response, keep_alive } = text_answer(400, text, false) {
+                        self.answer_request(slot, &response, keep_alive);
                     }
                 }
                 Step::Upgrade { codec, app, response } => {
@@ -155,10 +177,13 @@ impl Shard {
         http: &mut HttpConnection,
         rest: &mut [u8],
     ) -> Result<(usize, Step), HttpError> {
-        if let Some((_, reader)) = &mut http.body {
-            let Some(used) = reader.take(rest)? else { return Ok((rest.len(), Step::More)) };
-            let (target, reader) = http.body.take().expect("matched above");
-            return Ok((used, Step::Call { target, body: reader.into_bytes() }));
+        if let Some(mut arriving) = http.body.take() {
+            let Some(used) = arriving.reader.take(rest)? else {
+                http.body = Some(arriving);
+                return Ok((rest.len(), Step::More));
+            };
+            let Arriving { target, reader, is_long } = arriving;
+            return Ok((used, Step::Call { target, body: reader.into_bytes(), was_long: is_long }));
         }
         let limits = HttpLimits {
             head_bytes_max: self.config.limits.header_bytes_max,
@@ -181,11 +206,11 @@ impl Shard {
         drop(taken);
         if let Some((body, _)) = whole_body(body, &mut rest[used..]) {
             let length = body.len();
-            return Ok((used + length, Step::Call { target, body: body.to_vec() }));
+            return Ok((used + length, Step::Call { target, body: body.to_vec(), was_long: false }));
         }
         let reader = BodyReader::new(body, self.config.limits.http_body_bytes_max as u64)?;
-        http.body = Some((target, reader));
         let is_long = !matches!(body, Body::Length(bytes) if bytes < BULK_BODY_BYTES_MIN);
+        http.body = Some(Arriving { target, reader, is_long });
         let expects_continue = expects_continue && used == rest.len();
         Ok((used, Step::Body { expects_continue, is_long }))
     }
@@ -292,20 +317,18 @@ impl Shard {
     /// Reads no further request and closes once the answers to those before are out.
     pub(super) fn close_after_answers(&mut self, slot: Slot) {
         let cold = self.connections.cold_mut(slot);
-        let awaits = cold.waiting.as_ref().is_some_and(|waiting| waiting.awaits_reply());
         if let Transport::Http(http) = &mut cold.transport {
             http.is_ending = true;
         }
-        if !awaits {
+        if !self.awaits_reply(slot) {
             self.close_when_sent(slot);
         }
     }
 
     /// An awaited answer has left.
     pub(super) fn after_answer(&mut self, slot: Slot) {
-        let cold = self.connections.cold(slot);
-        let awaits = cold.waiting.as_ref().is_some_and(|waiting| waiting.awaits_reply());
-        match &cold.transport {
+        let awaits = self.awaits_reply(slot);
+        match &self.connections.cold(slot).transport {
             Transport::Http(http) if http.is_ending && !awaits => self.close_when_sent(slot),
             Transport::Http(_) if !awaits => self.set_request_deadline(slot),
             _ => {}
@@ -319,7 +342,7 @@ impl Shard {
         if cold.is_draining {
             return;
         }
-        if cold.waiting.as_ref().is_some_and(|waiting| waiting.awaits_reply()) {
+        if self.awaits_reply(slot) {
             // Now it is our turn.
             self.connections.cold_mut(slot).phase_at = 0;
             self.arm(slot);

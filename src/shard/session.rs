@@ -30,7 +30,8 @@ impl Shard {
     /// Carries out one command.
     pub(super) fn execute(&mut self, slot: Slot, request: Request) {
         if self.spilled_letters > 0 && matches!(request.command, Command::Publish { .. }) {
-            self.park(slot, request);
+            self.waiting(slot).held.push_front(request);
+            self.park(slot);
             return;
         }
         let Request { tag, command } = request;
@@ -60,10 +61,8 @@ impl Shard {
     }
 
     /// Other shards cannot keep up: the publisher waits, with everything that comes after.
-    fn park(&mut self, slot: Slot, request: Request) {
-        let waiting = self.waiting(slot);
-        waiting.held.push_front(request);
-        waiting.parked = true;
+    pub(super) fn park(&mut self, slot: Slot) {
+        self.waiting(slot).parked = true;
         self.parked.push(self.connections.id(slot));
     }
 
@@ -349,9 +348,7 @@ impl Shard {
 
     /// Puts a reply behind those that are still awaited.
     fn queue_reply(&mut self, slot: Slot, event: &Event<'_>) {
-        let awaits =
-            self.connections.cold(slot).waiting.as_ref().is_some_and(|waiting| waiting.awaits_reply());
-        if !awaits {
+        if !self.awaits_reply(slot) {
             self.tell(slot, event);
             return;
         }

@@ -225,6 +225,11 @@ impl Shard {
         self.connections.cold_mut(slot).waiting.get_or_insert_default()
     }
 
+    /// Whether a reply is promised that has not left.
+    pub(super) fn awaits_reply(&self, slot: Slot) -> bool {
+        self.connections.cold(slot).waiting.as_ref().is_some_and(|waiting| waiting.awaits_reply())
+    }
+
     pub(super) fn is_blocked(&self, slot: Slot) -> bool {
         self.connections.cold(slot).waiting.as_ref().is_some_and(|waiting| waiting.is_blocked())
     }
