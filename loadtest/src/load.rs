@@ -69,6 +69,7 @@ impl Spent {
         self.run_ns += other.run_ns;
         self.samples.user += other.samples.user;
         self.samples.kernel += other.samples.kernel;
+        self.samples.softirq_thread += other.samples.softirq_thread;
         self.samples.others += other.samples.others;
         self.ticks.user += other.ticks.user;
         self.ticks.kernel += other.ticks.kernel;

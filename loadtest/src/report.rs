@@ -38,6 +38,9 @@ impl<S: Serialize, R: Serialize> Report<'_, S, R> {
 /// Above this share taken by others, a figure should be repeated on a quieter machine.
 const DISTURBANCE_MAX: f64 = 0.05;
 
+/// Above this share of the server's run time, work put off to the softirq thread is mentioned.
+const SOFTIRQ_MAX: f64 = 0.01;
+
 /// Table of deliveries, cost and latency.
 pub fn print_deliveries(rows: &[Row]) {
     println!(
@@ -88,6 +91,14 @@ pub fn print_deliveries(rows: &[Row]) {
         "(CPU: exact run time, median and range over slices. user/kern: sampled {SAMPLES_PER_SECOND}/s on the server's core, \
          or by the kernel's tick where that is not permitted. other: of the core's samples, not the server's.)"
     );
+    let share = |row: &Row| row.softirq_thread_ns_per_delivery / (row.server_cpu_s_per_million.median * 1e3);
+    for row in rows.iter().filter(|row| share(row) > SOFTIRQ_MAX) {
+        let each_ns = row.softirq_thread_ns_per_delivery;
+        println!(
+            "softirq   {}: {each_ns:.0} ns per delivery ran in ksoftirqd, beside the server's run time",
+            row.name
+        );
+    }
     for row in rows.iter().filter(|row| row.disturbance > DISTURBANCE_MAX) {
         let share = row.disturbance * 100.0;
         println!(

@@ -16,7 +16,7 @@ use serde::Serialize;
 /// Samples per second of run time on the core.
 pub const SAMPLES_PER_SECOND: u64 = 2_000;
 /// Not a round number: a loop of the server whose length divides the period would be sampled at one phase only.
-const PERIOD_NS: u64 = 499_979;
+pub const PERIOD_NS: u64 = 499_979;
 
 const PAGE_BYTES: usize = 4096;
 const DATA_BYTES: usize = 128 * PAGE_BYTES;
@@ -50,6 +50,9 @@ struct Attributes {
 pub struct Samples {
     pub user: u64,
     pub kernel: u64,
+    /// Of the core's softirq thread: network work the kernel put off, nearly all of it the server's doing though not in
+    /// its run time.
+    pub softirq_thread: u64,
     /// Of other processes and of interrupts that hit them.
     pub others: u64,
 }
@@ -67,6 +70,7 @@ pub struct Sampler {
     /// Held open: closing it ends the sampling.
     _event: OwnedFd,
     area: NonNull<u8>,
+    softirq_thread: Option<u32>,
     /// Position in the data area, counted up for ever.
     tail: u64,
 }
@@ -100,7 +104,7 @@ impl Sampler {
             return Err(io::Error::last_os_error());
         }
         let area = NonNull::new(area.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Sampler { _event: event, area, tail: 0 })
+        Ok(Sampler { _event: event, area, softirq_thread: softirq_thread(core), tail: 0 })
     }
 
     /// Adds what was sampled since the last call; call at least every ten seconds.
@@ -119,7 +123,9 @@ impl Sampler {
                 break;
             }
             if kind == RECORD_SAMPLE {
-                match (mine(self.word(8), self.word(12)), misc & MISC_MODE) {
+                let pid = self.word(8);
+                match (mine(pid, self.word(12)), misc & MISC_MODE) {
+                    (false, _) if Some(pid) == self.softirq_thread => samples.softirq_thread += 1,
                     (false, _) => samples.others += 1,
                     (true, MISC_USER) => samples.user += 1,
                     (true, _) => samples.kernel += 1,
@@ -149,6 +155,14 @@ impl Sampler {
     }
 }
 
+/// Process id of `ksoftirqd/{core}`.
+fn softirq_thread(core: usize) -> Option<u32> {
+    let name = format!("ksoftirqd/{core}\n");
+    let pids = std::fs::read_dir("/proc").ok()?.flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == name))
+}
+
 impl Drop for Sampler {
     fn drop(&mut self) {
         // SAFETY: mapped in `start` with this size, unmapped only here, and no reference outlives `self`.
@@ -167,6 +181,7 @@ mod tests {
     /// tests may run on the same core, so only this thread's samples count.
     #[test]
     fn user_shares_are_measured_as_they_are() {
+        assert!(softirq_thread(0).is_some(), "every core has one");
         crate::sys::pin_thread(0).expect("core 0 exists");
         // SAFETY: takes no argument and cannot fail.
         let tid = unsafe { libc::gettid() } as u32;

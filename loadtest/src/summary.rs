@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::latency::{Latency, Quantiles};
 use crate::load::{Slice, Spent};
+use crate::sampler::PERIOD_NS;
 
 /// Median with the range around it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -54,6 +55,8 @@ pub struct Row {
     /// One standard deviation of the sampling.
     pub user_ns_error: Option<f64>,
     pub kernel_ns_per_delivery: Option<f64>,
+    /// Time of the core's softirq thread, sampled; not in the server's run time.
+    pub softirq_thread_ns_per_delivery: f64,
     pub server_utilisation: f64,
     pub generator_utilisation: f64,
     /// Share of the server core's samples that belonged to neither the server nor idleness.
@@ -91,7 +94,7 @@ impl Row {
         let user = spent.user_share();
         let samples = (spent.samples.user + spent.samples.kernel) as f64;
         let error = |share: f64| (share * (1.0 - share) / samples).sqrt() * each_ns;
-        let others = spent.samples.others as f64;
+        let (others, softirq) = (spent.samples.others as f64, spent.samples.softirq_thread as f64);
         Row {
             name: name.to_owned(),
             slices: slices.len(),
@@ -103,9 +106,13 @@ impl Row {
             user_ns_per_delivery: user.map(|share| share * each_ns),
             user_ns_error: user.filter(|_| samples > 0.0).map(error),
             kernel_ns_per_delivery: user.map(|share| (1.0 - share) * each_ns),
+            softirq_thread_ns_per_delivery: per(
+                (spent.samples.softirq_thread * PERIOD_NS) as f64,
+                deliveries,
+            ),
             server_utilisation: per(spent.run_ns as f64, wall_ns),
             generator_utilisation: per(total(|s| s.generator_ns) as f64, wall_ns),
-            disturbance: if others > 0.0 { others / (others + samples) } else { 0.0 },
+            disturbance: if others > 0.0 { others / (others + softirq + samples) } else { 0.0 },
             latency: latency.quantiles(),
             lateness: lateness.quantiles(),
             spent,
@@ -142,7 +149,7 @@ mod tests {
     use crate::sampler::Samples;
 
     fn slice(run_ns: u64, deliveries: u64) -> Slice {
-        let samples = Samples { user: 10, kernel: 90, others: 25 };
+        let samples = Samples { user: 10, kernel: 90, softirq_thread: 0, others: 25 };
         Slice {
             wall_ns: 500_000_000,
             deliveries,
