@@ -68,6 +68,10 @@ pub struct Options {
     /// Length of a slice in seconds; contenders alternate slice by slice.
     #[arg(long, default_value_t = 0.5)]
     pub slice: f64,
+    /// Repeat a round of slices if others took more than this share of the server's core, at most as many times as there
+    /// are rounds.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub disturbance: f64,
     /// Write the report as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -58,6 +58,12 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// Share of the core's samples that others took, 0 to 1.
+    pub fn disturbance(self) -> f64 {
+        let all = self.user + self.kernel + self.softirq_thread + self.others;
+        if all == 0 { 0.0 } else { self.others as f64 / all as f64 }
+    }
+
     /// Share of the process's samples that were in user mode, 0 to 1.
     pub fn user_share(self) -> Option<f64> {
         let total = self.user + self.kernel;

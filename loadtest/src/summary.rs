@@ -94,7 +94,6 @@ impl Row {
         let user = spent.user_share();
         let samples = (spent.samples.user + spent.samples.kernel) as f64;
         let error = |share: f64| (share * (1.0 - share) / samples).sqrt() * each_ns;
-        let (others, softirq) = (spent.samples.others as f64, spent.samples.softirq_thread as f64);
         Row {
             name: name.to_owned(),
             slices: slices.len(),
@@ -112,7 +111,7 @@ impl Row {
             ),
             server_utilisation: per(spent.run_ns as f64, wall_ns),
             generator_utilisation: per(total(|s| s.generator_ns) as f64, wall_ns),
-            disturbance: if others > 0.0 { others / (others + softirq + samples) } else { 0.0 },
+            disturbance: spent.samples.disturbance(),
             latency: latency.quantiles(),
             lateness: lateness.quantiles(),
             spent,

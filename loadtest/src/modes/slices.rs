@@ -36,6 +36,8 @@ struct Settings {
     shards: u16,
     slice_seconds: f64,
     warm_up_seconds: f64,
+    disturbance_max: f64,
+    rounds_repeated: usize,
 }
 
 /// A contender with what it has shown so far.
@@ -54,23 +56,25 @@ pub fn run(options: &Options, workload: Workload, floors: &[Kind]) -> Outcome {
     for server in options.servers(floors)? {
         candidates.push(Candidate::connect(options, workload, server)?);
     }
-    take_turns(options, workload.pace, &mut candidates, &mut sampler)?;
+    let repeats = take_turns(options, workload.pace, &mut candidates, &mut sampler)?;
     progress_end();
-    finish(options, workload, &host, &candidates)
+    finish(options, workload, &host, repeats, &candidates)
 }
 
-/// Ends early when a candidate's run is no longer valid; the report then says why.
+/// Returns how many rounds were repeated. Ends early when a candidate's run is no longer valid; the report then says why.
 fn take_turns(
     options: &Options,
     pace: Pace,
     candidates: &mut [Candidate],
     sampler: &mut Option<Sampler>,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     for candidate in candidates.iter_mut() {
         candidate.slice(pace, Duration::from_secs_f64(options.warm_up), sampler)?;
         candidate.slices.clear();
     }
-    for number in 0..options.slices() {
+    let (rounds, mut repeats) = (options.slices(), 0);
+    let mut number = 0;
+    while number < rounds {
         // Every other round runs backwards, so that a drift of the machine favours nobody.
         let mut order: Vec<usize> = (0..candidates.len()).collect();
         if number % 2 == 1 {
@@ -78,14 +82,22 @@ fn take_turns(
         }
         for index in order {
             let candidate = &mut candidates[index];
-            progress(&format!("slice {}/{}: {}", number + 1, options.slices(), candidate.shown()));
+            progress(&format!("slice {}/{rounds}: {}", number + 1, candidate.shown()));
             candidate.slice(pace, options.slice_duration(), sampler)?;
             if !candidate.contender.ledger.faults().is_empty() {
-                return Ok(());
+                return Ok(repeats);
             }
         }
+        // Chosen by what others did, never by how the slice went; and for all, so that pairs stay pairs.
+        let disturbed = |c: &Candidate| c.slices.last().map_or(0.0, |s| s.spent.samples.disturbance());
+        if repeats < rounds && candidates.iter().map(disturbed).any(|share| share > options.disturbance) {
+            repeats += 1;
+            candidates.iter_mut().for_each(|candidate| drop(candidate.slices.pop()));
+        } else {
+            number += 1;
+        }
     }
-    Ok(())
+    Ok(repeats)
 }
 
 impl Candidate {
@@ -139,9 +151,21 @@ impl Candidate {
     }
 }
 
-fn finish(options: &Options, workload: Workload, host: &Host, candidates: &[Candidate]) -> Outcome {
+fn finish(
+    options: &Options,
+    workload: Workload,
+    host: &Host,
+    rounds_repeated: usize,
+    candidates: &[Candidate],
+) -> Outcome {
     let rows: Vec<Row> = candidates.iter().map(Candidate::row).collect();
     print_deliveries(&rows);
+    if rounds_repeated > 0 {
+        let limit = options.disturbance * 100.0;
+        println!(
+            "repeated  {rounds_repeated} rounds in which others took over {limit:.0} % of the server's core"
+        );
+    }
     let open_loop = matches!(workload.pace, Pace::Open { .. });
     let mut all = Vec::new();
     if let [first, floors @ ..] = candidates {
@@ -172,6 +196,8 @@ fn finish(options: &Options, workload: Workload, host: &Host, candidates: &[Cand
         shards: options.shards,
         slice_seconds: options.slice,
         warm_up_seconds: options.warm_up,
+        disturbance_max: options.disturbance,
+        rounds_repeated,
     };
     let report = Report { mode: workload.mode, host, settings, rows: &rows, ratios: &all, faults: &faults };
     report.finish(options.json.as_deref())?;
