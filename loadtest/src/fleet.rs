@@ -80,6 +80,8 @@ enum Phase {
     Upgrading(Vec<u8>),
     Authenticating,
     Subscribed,
+    /// Reads nothing any more; the server may let it go whenever it likes.
+    Stalled,
     Closing,
 }
 
@@ -274,6 +276,44 @@ impl Fleet {
         Ok(())
     }
 
+    /// Lets `count` subscribers, spread evenly, stop reading. Nothing may be in flight to them.
+    pub fn stall(&mut self, count: usize, ledger: &mut Ledger) -> io::Result<()> {
+        let every = (self.open() - self.publishers.len()) / count.max(1);
+        let mut left = count;
+        let mut number = 0;
+        for member in &mut self.members {
+            for (slot, connection) in member.connections.iter_mut().enumerate() {
+                let Connection::Subscriber(subscriber) = connection else { continue };
+                if left > 0 && number % every.max(1) == 0 && matches!(subscriber.phase, Phase::Subscribed) {
+                    subscriber.phase = Phase::Stalled;
+                    ledger.left(subscriber.channel);
+                    member.ring.pause(slot as u32)?;
+                    member.ring.watch(slot as u32)?;
+                    left -= 1;
+                }
+                number += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the stalled subscribers that are still connected and returns how many there were.
+    pub fn close_stalled(&mut self) -> io::Result<usize> {
+        let mut closed = 0;
+        for member in &mut self.members {
+            for (slot, connection) in member.connections.iter_mut().enumerate() {
+                if let Connection::Subscriber(subscriber) = connection
+                    && matches!(subscriber.phase, Phase::Stalled)
+                {
+                    subscriber.phase = Phase::Closing;
+                    member.ring.close(slot as u32)?;
+                    closed += 1;
+                }
+            }
+        }
+        Ok(closed)
+    }
+
     /// Closes the publishing connections and waits until their slots are free: a server may close idle ones itself.
     pub fn close_publishers(&mut self, ledger: &mut Ledger) -> io::Result<()> {
         let left = self.open() - self.publishers.len();
@@ -356,6 +396,7 @@ impl Member {
             Event::ConnectFailed { slot, errno } => self.ended(slot, "connect", errno, ledger),
             Event::Ended { slot, errno } => self.ended(slot, "receive", errno, ledger),
             Event::SendFailed { slot, errno } => self.ended(slot, "send", errno, ledger),
+            Event::HungUp { slot } => self.ended(slot, "a stall", 0, ledger),
             Event::Accepted { .. } => unreachable!("a fleet does not listen"),
         }
     }
@@ -373,9 +414,9 @@ impl Member {
     fn ended(&mut self, slot: u32, during: &str, errno: i32, ledger: &mut Ledger) -> io::Result<()> {
         let asked = match &mut self.connections[slot as usize] {
             Connection::Subscriber(subscriber) => {
-                let asked = matches!(subscriber.phase, Phase::Closing);
-                subscriber.phase = Phase::Closing;
-                asked
+                let phase = std::mem::replace(&mut subscriber.phase, Phase::Closing);
+                ledger.counts.dropped += u64::from(matches!(phase, Phase::Stalled));
+                matches!(phase, Phase::Closing | Phase::Stalled)
             }
             Connection::Publisher(publisher) => std::mem::replace(&mut publisher.closing, true),
             Connection::Free => true,
@@ -440,7 +481,7 @@ impl Subscriber {
         let mut bytes = bytes;
         let mut head;
         match &mut self.phase {
-            Phase::Closing => return wanted,
+            Phase::Closing | Phase::Stalled => return wanted,
             Phase::Upgrading(arrived) => {
                 arrived.extend_from_slice(bytes);
                 let end = match upgraded(arrived) {

@@ -30,6 +30,8 @@ pub struct Counts {
     pub refused: u64,
     /// Connections that ended without our asking.
     pub closed: u64,
+    /// Stalled readers the server has let go.
+    pub dropped: u64,
 }
 
 impl Counts {
@@ -47,6 +49,7 @@ impl Counts {
             disorder: self.disorder - before.disorder,
             refused: self.refused - before.refused,
             closed: self.closed - before.closed,
+            dropped: self.dropped - before.dropped,
         }
     }
 }

@@ -45,6 +45,7 @@ use modes::connect::{self, ConnectArgs};
 use modes::fanout::{self, FanoutArgs};
 use modes::idle::{self, IdleArgs};
 use modes::many::{self, ManyArgs};
+use modes::slow::{self, SlowArgs};
 use modes::storm::{self, StormArgs};
 
 #[derive(Parser)]
@@ -66,6 +67,8 @@ enum Mode {
     Idle(IdleArgs),
     /// Drop every connection at once: time until all are back and subscribed.
     Storm(StormArgs),
+    /// Let some subscribers stop reading: what it costs the others, and the server's memory.
+    Slow(SlowArgs),
     /// The bare senders alone, under any of the workloads.
     Floor {
         #[command(subcommand)]
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Mode::Connect(args) => connect::run(&args),
         Mode::Idle(args) => idle::run(&args),
         Mode::Storm(args) => storm::run(&args),
+        Mode::Slow(args) => slow::run(&args),
         Mode::Floor { workload } => run_floor(workload),
         Mode::FloorSender { kind, listen } => floor::serve(kind, listen).map(|()| true),
     };

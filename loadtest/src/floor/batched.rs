@@ -86,7 +86,10 @@ impl Sender {
                 Ok(())
             }
             Event::Ended { slot, .. } => self.gone(slot),
-            Event::Closed { .. } | Event::Connected { .. } | Event::ConnectFailed { .. } => Ok(()),
+            Event::Closed { .. }
+            | Event::Connected { .. }
+            | Event::ConnectFailed { .. }
+            | Event::HungUp { .. } => Ok(()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The whole client against servers that behave, and against ones that do not.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
@@ -22,6 +22,7 @@ enum Fault {
     Repeat,
     Swap,
     Close,
+    HangUp,
     Refuse,
 }
 
@@ -86,6 +87,7 @@ fn deliver(stream: &mut TcpStream, frame: &[u8], now: Fault, always: Fault, held
         Fault::Skip => return,
         Fault::Swap => return held.push(frame.to_vec()),
         Fault::Close => return write(stream, &[0x88, 2, 0x0b, 0xc0]),
+        Fault::HangUp => return stream.shutdown(Shutdown::Both).expect("connected"),
         Fault::Repeat => write(stream, frame),
         Fault::None | Fault::Pieces | Fault::Refuse => {}
     }
@@ -200,4 +202,24 @@ fn a_ping_is_answered_and_no_delivery() {
     client_frame(1, b"{}", &mut want);
     assert_eq!(server.join().expect("no panic").to_vec(), want);
     assert_eq!((contender.ledger.counts.deliveries, contender.ledger.faults()), (0, Vec::new()));
+}
+
+#[test]
+fn stalled_readers_hear_nothing_and_may_be_dropped_without_fault() {
+    for (fault, dropped) in [(Fault::None, 0), (Fault::HangUp, 1)] {
+        let mut contender = contender(double(fault), 1, None);
+        contender.fleet.open_publishers(1, &mut contender.ledger).expect("connected");
+        // One handshake at a time, so that the first subscriber of the fleet is the first of the server.
+        contender.fleet.subscribe(4, 1, |_| 0, &mut contender.ledger).expect("subscribed");
+        contender.publish_to_each(0..1).expect("heard by four");
+        contender.fleet.stall(1, &mut contender.ledger).expect("stalled");
+        for _ in 0..4 {
+            contender.publish_to_each(0..1).expect("heard by three");
+        }
+        let settled = |_: &mut Fleet, ledger: &mut Ledger| ledger.counts.dropped == dropped;
+        contender.fleet.turn_until(&mut contender.ledger, Attention::Relaxed, settled).expect("settles");
+        assert_eq!(contender.ledger.faults(), Vec::<String>::new(), "{fault:?}");
+        assert_eq!(contender.ledger.counts.deliveries, 4 + 4 * 3);
+        assert_eq!(contender.fleet.close_stalled().expect("closed"), 1 - dropped as usize, "{fault:?}");
+    }
 }

@@ -5,6 +5,7 @@ pub mod fanout;
 pub mod idle;
 pub mod many;
 mod slices;
+pub mod slow;
 pub mod storm;
 
 use std::io;

@@ -1,0 +1,144 @@
+//! Some subscribers stop reading: what it costs the others, whether the server's memory stays bounded and comes back.
+//!
+//! No floor here: a bare sender without queues waits for its slowest reader. Large payloads (`--payload 16384`) reach the
+//! server's bounds within seconds; with small ones the sockets' own buffers hide the stall for minutes.
+
+use std::io;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::account::Process;
+use crate::fleet::Attention;
+use crate::host::Host;
+use crate::load::{Contender, Pace, Slice};
+use crate::modes::Outcome;
+use crate::options::{Options, explained};
+use crate::report::{Report, print_deliveries, print_ratios, progress, progress_end};
+use crate::sampler::Sampler;
+use crate::summary::{Ratio, Row, Spread};
+
+/// Turns of a millisecond after the stalled readers were closed, before memory is read again.
+const SETTLE_TURNS: u32 = 1_000;
+
+#[derive(Debug, Clone, Args)]
+pub struct SlowArgs {
+    #[arg(long, short = 'n', default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub subscribers: u32,
+    /// Deliveries per second, all readers counted.
+    #[arg(long, default_value_t = 100_000.0)]
+    pub rate: f64,
+    /// Percent of the subscribers that stop reading.
+    #[arg(long, default_value_t = 1.0)]
+    pub stalled: f64,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+#[derive(Serialize)]
+struct Settings {
+    subscribers: u32,
+    stalled: usize,
+    deliveries_per_second: f64,
+    payload_bytes: usize,
+    shards: u16,
+    memory: Memory,
+}
+
+/// The server's resident memory, and what became of the stalled readers.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Memory {
+    before_bytes: u64,
+    peak_bytes: u64,
+    after_bytes: u64,
+    dropped_by_server: u64,
+    closed_by_us: usize,
+}
+
+pub fn run(args: &SlowArgs) -> Outcome {
+    let options = &args.options;
+    if options.floor.is_some() {
+        return Err(io::Error::other(
+            "a bare sender waits for its slowest reader: there is no floor for slow",
+        ));
+    }
+    let host = Host::read();
+    let mut sampler = options.settle_in()?;
+    host.print();
+    let stalled = ((f64::from(args.subscribers) * args.stalled / 100.0).round() as usize).max(1);
+    let server = options.servers(&[])?.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+    let mut contender = options.contender(server, args.subscribers as usize + 64, 1)?;
+    let (healthy, slow, memory) = phases(&mut contender, args, stalled, &mut sampler)
+        .map_err(|error| explained(&contender.server.log(), &error))?;
+    progress_end();
+    let rows = [
+        Row::of("all read", &healthy, memory.before_bytes, 0.0),
+        Row::of("some stalled", &slow, memory.peak_bytes, 0.0),
+    ];
+    print_deliveries(&rows);
+    let p99 =
+        |slices: &[Slice]| Spread::of(slices.iter().map(|s| s.latency.quantiles().p99_ms).collect()).median;
+    let base = p99(&healthy);
+    let values = slow.iter().map(|slice| slice.latency.quantiles().p99_ms / base).collect();
+    let (of, to) = ("some stalled".to_owned(), "median of all read".to_owned());
+    let ratios = [Ratio { of, to, what: "p99 latency of the others", spread: Spread::of(values) }];
+    print_ratios(&ratios);
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    println!(
+        "memory    {:.1} MB before, {:.1} MB at most while stalled, {:.1} MB after; of {stalled} stalled the server \
+         dropped {}",
+        mb(memory.before_bytes),
+        mb(memory.peak_bytes),
+        mb(memory.after_bytes),
+        memory.dropped_by_server
+    );
+    let faults = contender.ledger.faults();
+    let settings = Settings {
+        subscribers: args.subscribers,
+        stalled,
+        deliveries_per_second: args.rate,
+        payload_bytes: options.payload,
+        shards: options.shards,
+        memory,
+    };
+    let report =
+        Report { mode: "slow", host: &host, settings, rows: &rows, ratios: &ratios, faults: &faults };
+    report.finish(options.json.as_deref())?;
+    Ok(faults.is_empty())
+}
+
+fn phases(
+    contender: &mut Contender,
+    args: &SlowArgs,
+    stalled: usize,
+    sampler: &mut Option<Sampler>,
+) -> io::Result<(Vec<Slice>, Vec<Slice>, Memory)> {
+    let options = &args.options;
+    let process = contender.server.process;
+    let rss = || process.map_or(0, Process::rss_bytes);
+    let pace = Pace::Open { publications_per_second: args.rate / f64::from(args.subscribers) };
+    contender.fleet.open_publishers(1, &mut contender.ledger)?;
+    contender.fleet.subscribe(args.subscribers as usize, options.at_once, |_| 0, &mut contender.ledger)?;
+    contender.slice(pace, Duration::from_secs_f64(options.warm_up), sampler)?;
+    let (mut healthy, mut slow) = (Vec::new(), Vec::new());
+    for number in 0..options.slices() {
+        progress(&format!("all read: slice {}/{}", number + 1, options.slices()));
+        healthy.push(contender.slice(pace, options.slice_duration(), sampler)?);
+    }
+    let before_bytes = rss();
+    let mut memory = Memory { before_bytes, peak_bytes: before_bytes, ..Memory::default() };
+    contender.fleet.stall(stalled, &mut contender.ledger)?;
+    for number in 0..options.slices() {
+        progress(&format!("{stalled} stalled: slice {}/{}", number + 1, options.slices()));
+        slow.push(contender.slice(pace, options.slice_duration(), sampler)?);
+        memory.peak_bytes = memory.peak_bytes.max(rss());
+    }
+    memory.dropped_by_server = contender.ledger.counts.dropped;
+    memory.closed_by_us = contender.fleet.close_stalled()?;
+    for _ in 0..SETTLE_TURNS {
+        contender.fleet.turn(&mut contender.ledger, Attention::Relaxed)?;
+    }
+    memory.after_bytes = rss();
+    Ok((healthy, slow, memory))
+}
