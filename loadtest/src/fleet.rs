@@ -4,19 +4,21 @@
 //! was confirmed; publishes of one channel leave through one HTTP connection, so their order is ours to check; a
 //! connection that ends unasked is a fault of the run.
 
+mod subscriber;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::clock::now_ns;
-use crate::frames::{FrameCutter, Opcode, client_frame};
-use crate::http::{AnswerReader, PublishRequests, upgrade_request, upgraded};
+use crate::frames::client_frame;
+use crate::http::{AnswerReader, PublishRequests, upgrade_request};
 use crate::ledger::Ledger;
-use crate::message::{Message, MessageReader, first_frame};
+use crate::message::{MessageReader, first_frame};
 use crate::ring::{Event, Filled, PayloadId, Ring, RingSize};
-use crate::sequence::Sequence;
 use crate::sys;
 use crate::token::Mint;
+use subscriber::{Phase, Subscriber, Wanted};
 
 const PATH: &str = "/connection/websocket";
 /// Far below the 28,000 ephemeral ports of an address: the kernel's search for a free one slows down as they fill.
@@ -64,25 +66,6 @@ enum Connection {
     Free,
     Subscriber(Subscriber),
     Publisher(Box<Publisher>),
-}
-
-struct Subscriber {
-    number: u32,
-    channel: u32,
-    phase: Phase,
-    cutter: FrameCutter,
-    sequence: Sequence,
-    started_ns: u64,
-}
-
-enum Phase {
-    /// Holds what has arrived of the answer; empty until TCP is connected.
-    Upgrading(Vec<u8>),
-    Authenticating,
-    Subscribed,
-    /// Reads nothing any more; the server may let it go whenever it likes.
-    Stalled,
-    Closing,
 }
 
 #[derive(Default)]
@@ -194,14 +177,8 @@ impl Fleet {
     fn start_subscriber(&mut self, channel_of: &impl Fn(u32) -> u32) -> io::Result<()> {
         let (member, slot) = self.open_connection(self.opened)?;
         let number = self.next_number;
-        self.members[member].connections[slot as usize] = Connection::Subscriber(Subscriber {
-            number,
-            channel: channel_of(number),
-            phase: Phase::Upgrading(Vec::new()),
-            cutter: FrameCutter::default(),
-            sequence: Sequence::default(),
-            started_ns: now_ns(),
-        });
+        self.members[member].connections[slot as usize] =
+            Connection::Subscriber(Subscriber::new(number, channel_of(number)));
         self.next_number += 1;
         Ok(())
     }
@@ -355,15 +332,6 @@ fn source_addresses(settings: &FleetSettings) -> Vec<SocketAddrV4> {
     (first..first + count).map(|ip| SocketAddrV4::new(Ipv4Addr::from(ip), 0)).collect()
 }
 
-/// What the bytes of a subscriber call for.
-#[derive(Default)]
-struct Wanted {
-    first_frame: bool,
-    pongs: u32,
-    websocket_pongs: u32,
-    close: bool,
-}
-
 impl Member {
     fn flush(&mut self, slot: u32) -> io::Result<()> {
         if let Connection::Publisher(publisher) = &mut self.connections[slot as usize]
@@ -472,80 +440,5 @@ impl Member {
             self.ring.send_owned(slot, frame)?;
         }
         Ok(())
-    }
-}
-
-impl Subscriber {
-    fn received(&mut self, bytes: &[u8], reader: &mut MessageReader, ledger: &mut Ledger) -> Wanted {
-        let mut wanted = Wanted::default();
-        let mut bytes = bytes;
-        let mut head;
-        match &mut self.phase {
-            Phase::Closing | Phase::Stalled => return wanted,
-            Phase::Upgrading(arrived) => {
-                arrived.extend_from_slice(bytes);
-                let end = match upgraded(arrived) {
-                    Ok(None) => return wanted,
-                    Ok(Some(end)) => end,
-                    Err(answer) => {
-                        ledger.closed(format!("the upgrade was refused: {answer}"));
-                        self.phase = Phase::Closing;
-                        wanted.close = true;
-                        return wanted;
-                    }
-                };
-                head = std::mem::take(arrived);
-                head.drain(..end);
-                bytes = &head;
-                wanted.first_frame = true;
-                self.phase = Phase::Authenticating;
-            }
-            Phase::Authenticating | Phase::Subscribed => {}
-        }
-        self.frames(bytes, reader, ledger, &mut wanted);
-        wanted
-    }
-
-    fn frames(&mut self, bytes: &[u8], reader: &mut MessageReader, ledger: &mut Ledger, wanted: &mut Wanted) {
-        let Subscriber { channel, phase, cutter, sequence, started_ns, .. } = self;
-        let now = now_ns();
-        let before = ledger.counts.deliveries;
-        let mut over = false;
-        let result = cutter.feed(bytes, |opcode, payload| match opcode {
-            Opcode::Text => reader.read(payload, |message| match message {
-                Message::Publication { sequence: heard, intended_ns } => {
-                    ledger.delivered(*channel, sequence, heard, intended_ns, now);
-                }
-                Message::Ping => {
-                    ledger.counts.pings += 1;
-                    wanted.pongs += 1;
-                }
-                Message::Subscribed if matches!(phase, Phase::Authenticating) => {
-                    *phase = Phase::Subscribed;
-                    *sequence = ledger.subscribed(*channel, now - *started_ns);
-                }
-                Message::Subscribed | Message::Connected | Message::Other => {}
-                Message::Refused(text) => ledger.problem(text),
-            }),
-            Opcode::Ping => wanted.websocket_pongs += 1,
-            Opcode::Close => {
-                let code = payload.first_chunk::<2>().map_or(0, |code| u16::from_be_bytes(*code));
-                let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
-                ledger.closed(format!("the server closed with {code} {reason}"));
-                over = true;
-            }
-            Opcode::Binary | Opcode::Pong => {}
-        });
-        if let Err(error) = result {
-            ledger.closed(format!("a subscriber's stream cannot be read: {}", error.0));
-            over = true;
-        }
-        if over {
-            *phase = Phase::Closing;
-            wanted.close = true;
-        }
-        if ledger.counts.deliveries > before {
-            ledger.counts.receives += 1;
-        }
     }
 }

@@ -63,18 +63,21 @@ pub fn print_deliveries(rows: &[Row]) {
     );
     for row in rows {
         let cpu = row.server_cpu_s_per_million;
+        // Nothing is accounted when the server's process is not known.
+        let known = row.spent.run_ns > 0;
+        let shown = |value: f64| if known { format!("{value:.3}") } else { "-".to_owned() };
         let user = match (row.user_ns_per_delivery, row.user_ns_error) {
             (Some(user), Some(error)) => format!("{user:.0} ±{error:.0}"),
             (Some(user), None) => format!("~{user:.0} (tick)"),
             _ => "-".to_owned(),
         };
         println!(
-            "{:<20} {:>11.0} {:>8.1} {:>7.3} {:>13} {:>14} {:>7.0} {:>8.3} {:>8.3} {:>8.3} {:>8.3} {:>5.0} {:>5.0} {:>6.1} {:>9.0}",
+            "{:<20} {:>11.0} {:>8.1} {:>7} {:>13} {:>14} {:>7.0} {:>8.3} {:>8.3} {:>8.3} {:>8.3} {:>5.0} {:>5.0} {:>6.1} {:>9.0}",
             row.name,
             row.deliveries_per_s,
             row.deliveries_per_receive,
-            cpu.median,
-            format!("{:.3}..{:.3}", cpu.min, cpu.max),
+            shown(cpu.median),
+            format!("{}..{}", shown(cpu.min), shown(cpu.max)),
             user,
             row.kernel_ns_per_delivery.unwrap_or(0.0),
             row.latency.p50_ms,
