@@ -25,10 +25,12 @@ mod tests;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
+use self::duration::Duration;
 pub use self::error::{ConfigError, ConfigWarning};
 pub use self::migration::{Migration, MigrationError, default_config};
 pub use self::network::Network;
 pub use self::raw::{LogFormat, LogLevel};
+pub use self::reload::AppsDiffer;
 use crate::auth::secret::Secret;
 use crate::core::channel::namespace_name;
 use crate::core::namespace::Namespace;
@@ -45,7 +47,7 @@ pub struct Config {
 }
 
 /// Listeners, threads and the end of the process.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// At least one, without repetition.
     pub http: Vec<SocketAddr>,
@@ -130,7 +132,7 @@ impl App {
 }
 
 /// Options of the Centrifuge dialect, named as in Centrifugo v6.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Centrifuge {
     /// Whole seconds: it is announced in seconds.
     pub ping_interval_ms: u32,
@@ -151,6 +153,11 @@ pub struct Centrifuge {
     pub token_audience: Option<Box<str>>,
     /// Demanded of `iss`, if set.
     pub token_issuer: Option<Box<str>>,
+}
+
+/// A span of time in milliseconds, written as in the file: `25` (seconds), `300ms`, `1h30m`. `None`: it is none.
+pub fn duration_ms(text: &str) -> Option<u64> {
+    Duration::parse(text).map(|duration| duration.ms)
 }
 
 /// Reads a secret's file for a `…_FILE` variable.

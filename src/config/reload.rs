@@ -2,7 +2,37 @@
 
 use super::{App, Centrifuge, Config, Limits, Server};
 
+/// Apps were added, removed, renamed or put into another order: connections know their app by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("apps were added, removed or renamed, which needs a restart; nothing was taken over")]
+pub struct AppsDiffer;
+
 impl Config {
+    /// What a server that runs under `self` takes over from `new`: secrets, API keys, namespaces and limits.
+    ///
+    /// Everything else stays as it runs; its changed keys are the second part of the answer.
+    pub fn take_over(&self, mut new: Self) -> Result<(Self, Vec<&'static str>), AppsDiffer> {
+        let kept = self.reload_difference(&new);
+        if kept.contains(&"apps") {
+            return Err(AppsDiffer);
+        }
+        new.server = self.server.clone();
+        for (running, new) in self.apps.iter().zip(&mut new.apps) {
+            new.key.clone_from(&running.key);
+            new.centrifuge = match (&running.centrifuge, new.centrifuge.take()) {
+                (Some(running), Some(new)) => Some(Centrifuge {
+                    channel_max_length: new.channel_max_length,
+                    channel_limit: new.channel_limit,
+                    user_connection_limit: new.user_connection_limit,
+                    queue_max_size: new.queue_max_size,
+                    ..running.clone()
+                }),
+                (running, _) => running.clone(),
+            };
+        }
+        Ok((new, kept))
+    }
+
     /// Keys whose change needs a restart; empty: `new` can take the place of `self` in the running server.
     ///
     /// Secrets, API keys, namespaces, `[limits]` and the limits of `[apps.centrifuge]` may change without. Apps

@@ -478,7 +478,35 @@ fn a_reload_tells_what_needs_a_restart() {
     for (text, want) in table {
         let new = load(&text).expect("valid");
         assert_eq!(old.reload_difference(&new), want, "{text}");
+        match old.take_over(new) {
+            Ok((taken, kept)) => {
+                assert_eq!(kept, want, "{text}");
+                assert!(old.reload_difference(&taken).is_empty(), "what needs a restart stays: {text}");
+            }
+            Err(AppsDiffer) => assert_eq!(want, ["apps"], "{text}"),
+        }
     }
+}
+
+#[test]
+fn a_reload_takes_over_what_it_may_beside_what_it_may_not() {
+    let old = load(&app("")).expect("valid");
+    let new = load(&format!(
+        "[server]\nlog_level = \"warn\"\n[limits]\nmessage_bytes_max = 4096\n{}",
+        app("[apps.centrifuge]\nping_interval = 30\nchannel_limit = 7\n\
+             [[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_client = true")
+        .replace(LONG, "another secret")
+    ));
+    let (taken, kept) = old.take_over(new.expect("valid")).expect("the same apps");
+    assert_eq!(kept, ["server.log_level", "apps.centrifuge.ping_interval"]);
+    assert_eq!(taken.server, old.server);
+    assert_eq!(taken.limits.message_bytes_max, 4_096);
+    let (app, running) = (&taken.apps[0], &old.apps[0]);
+    assert_eq!(app.token_hmac_secret_key.as_ref().map(Secret::expose), Some("another secret"));
+    assert!(app.namespaces()[0].allow_subscribe_for_client);
+    let settings = |app: &App| app.centrifuge.as_ref().map(|c| (c.channel_limit, c.ping_interval_ms));
+    assert_eq!(settings(app), Some((7, 25_000)));
+    assert_eq!(settings(running), Some((128, 25_000)));
 }
 
 /// Learns the names of a struct's fields from its derived `Deserialize`.
