@@ -12,8 +12,7 @@ const PREFIX: &str = "POLYCAST_";
 /// Tables at the top of the file.
 const TABLES: [&str; 3] = ["SERVER", "LIMITS", "APPS"];
 /// Keys that `…_FILE` may read.
-const SECRETS: [&str; 5] =
-    ["secret", "previous_secret", "token_hmac_secret_key", "token_hmac_previous_secret_key", "api_key"];
+const SECRETS: [&str; 3] = ["token_hmac_secret_key", "token_hmac_previous_secret_key", "api_key"];
 
 /// One step into the tree. Ordered so that the elements of a list come in their order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

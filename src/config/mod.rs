@@ -54,7 +54,6 @@ pub struct Server {
     pub ops: SocketAddr,
     /// `None`: one per core.
     pub shards: Option<NonZeroU16>,
-    pub control_threads: NonZeroU16,
     /// Connections that wait in the kernel for being accepted, per listener.
     pub accept_backlog: u32,
     pub trusted_proxies: Vec<Network>,
@@ -85,16 +84,13 @@ pub struct Limits {
     pub fragments_max: u32,
     pub fragment_timeout_ms: u32,
     pub pings_per_second_max: u32,
-    pub commands_per_frame_max: usize,
     pub errors_in_a_row_max: u32,
     /// Subscribe and unsubscribe commands of one connection.
     pub subscribes_per_second_max: u32,
-    pub token_bytes_max: usize,
-    pub user_id_bytes_max: usize,
+    /// A token's `info`.
     pub info_bytes_max: usize,
     pub publication_bytes_max: usize,
     pub broadcast_channels_max: usize,
-    pub queue_frames_max: u32,
     pub write_timeout_ms: u32,
 }
 
@@ -103,9 +99,6 @@ pub struct Limits {
 pub struct App {
     /// 1 to 64 of `[A-Za-z0-9_-]`; no path that the server uses itself.
     pub id: Box<str>,
-    pub key: Option<Box<str>>,
-    pub secret: Option<Secret>,
-    pub previous_secret: Option<Secret>,
     pub token_hmac_secret_key: Option<Secret>,
     pub token_hmac_previous_secret_key: Option<Secret>,
     /// `None`: the backend API refuses everybody.
@@ -143,8 +136,6 @@ pub struct Centrifuge {
     pub channel_max_length: usize,
     /// Subscriptions of one connection.
     pub channel_limit: usize,
-    /// Connections of one user; 0: no bound.
-    pub user_connection_limit: u32,
     /// Bytes that may wait for one connection.
     pub queue_max_size: usize,
     pub allow_anonymous_connect_without_token: bool,

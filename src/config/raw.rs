@@ -88,15 +88,11 @@ pub(super) struct RawLimits {
     pub fragments_max: u64,
     pub fragment_timeout: Duration,
     pub pings_per_second_max: u64,
-    pub commands_per_frame_max: u64,
     pub errors_in_a_row_max: u64,
     pub subscribes_per_second_max: u64,
-    pub token_bytes_max: u64,
-    pub user_id_bytes_max: u64,
     pub info_bytes_max: u64,
     pub publication_bytes_max: u64,
     pub broadcast_channels_max: u64,
-    pub queue_frames_max: u64,
     pub write_timeout: Duration,
 }
 
@@ -114,15 +110,11 @@ impl Default for RawLimits {
             fragments_max: 1_024,
             fragment_timeout: Duration::from_s(30),
             pings_per_second_max: 100,
-            commands_per_frame_max: 256,
             errors_in_a_row_max: 50,
             subscribes_per_second_max: 1_000,
-            token_bytes_max: 16 * 1_024,
-            user_id_bytes_max: 255,
             info_bytes_max: 1_024,
             publication_bytes_max: 64 * 1_024,
             broadcast_channels_max: 10_000,
-            queue_frames_max: 16_384,
             write_timeout: Duration::from_s(10),
         }
     }
@@ -133,9 +125,6 @@ impl Default for RawLimits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawApp {
     pub id: Option<String>,
-    pub key: Option<String>,
-    pub secret: Option<RawSecret>,
-    pub previous_secret: Option<RawSecret>,
     pub token_hmac_secret_key: Option<RawSecret>,
     pub token_hmac_previous_secret_key: Option<RawSecret>,
     pub api_key: Option<RawSecret>,
@@ -154,7 +143,6 @@ pub(super) struct RawCentrifuge {
     pub expired_close_delay: Duration,
     pub channel_max_length: u64,
     pub channel_limit: u64,
-    pub user_connection_limit: u64,
     pub queue_max_size: u64,
     pub allow_anonymous_connect_without_token: bool,
     pub disallow_anonymous_connection_tokens: bool,
@@ -172,7 +160,6 @@ impl Default for RawCentrifuge {
             expired_close_delay: Duration::from_s(25),
             channel_max_length: 255,
             channel_limit: 128,
-            user_connection_limit: 0,
             queue_max_size: 1_024 * 1_024,
             allow_anonymous_connect_without_token: false,
             disallow_anonymous_connection_tokens: false,

@@ -12,8 +12,8 @@ use super::{ReadFile, environment};
 /// Keys that are documented but belong to what this version does not serve. By table, as in the error.
 const NOT_SERVED: [(&[&str], &[&str]); 4] = [
     (&["server"], &["tcp"]),
-    (&["apps"], &["pusher", "socketio", "carotene", "stream"]),
-    (&["apps", "centrifuge"], &["compat"]),
+    (&["apps"], &["key", "secret", "previous_secret", "pusher", "socketio", "carotene", "stream"]),
+    (&["apps", "centrifuge"], &["compat", "user_connection_limit"]),
     (
         &["apps", "namespaces"],
         &[

@@ -18,12 +18,10 @@ impl Config {
         }
         new.server = self.server.clone();
         for (running, new) in self.apps.iter().zip(&mut new.apps) {
-            new.key.clone_from(&running.key);
             new.centrifuge = match (&running.centrifuge, new.centrifuge.take()) {
                 (Some(running), Some(new)) => Some(Centrifuge {
                     channel_max_length: new.channel_max_length,
                     channel_limit: new.channel_limit,
-                    user_connection_limit: new.user_connection_limit,
                     queue_max_size: new.queue_max_size,
                     ..running.clone()
                 }),
@@ -49,7 +47,6 @@ impl Config {
             http,
             ops,
             shards,
-            control_threads,
             accept_backlog,
             trusted_proxies,
             allowed_origins,
@@ -61,7 +58,6 @@ impl Config {
         differs("server.http", *http != new.server.http);
         differs("server.ops", *ops != new.server.ops);
         differs("server.shards", *shards != new.server.shards);
-        differs("server.control_threads", *control_threads != new.server.control_threads);
         differs("server.accept_backlog", *accept_backlog != new.server.accept_backlog);
         differs("server.trusted_proxies", *trusted_proxies != new.server.trusted_proxies);
         differs("server.allowed_origins", *allowed_origins != new.server.allowed_origins);
@@ -78,16 +74,12 @@ impl Config {
         for (old, new) in self.apps.iter().zip(&new.apps) {
             let App {
                 id: _,
-                key,
-                secret: _,
-                previous_secret: _,
                 token_hmac_secret_key: _,
                 token_hmac_previous_secret_key: _,
                 api_key: _,
                 centrifuge,
                 namespaces: _,
             } = old;
-            differs("apps.key", *key != new.key);
             match (centrifuge, &new.centrifuge) {
                 (Some(old), Some(new)) => centrifuge_difference(old, new, &mut differs),
                 (old, new) => differs("apps.centrifuge.enabled", old.is_some() != new.is_some()),
@@ -105,7 +97,6 @@ fn centrifuge_difference(old: &Centrifuge, new: &Centrifuge, differs: &mut impl 
         expired_close_delay_ms,
         channel_max_length: _,
         channel_limit: _,
-        user_connection_limit: _,
         queue_max_size: _,
         allow_anonymous_connect_without_token,
         disallow_anonymous_connection_tokens,

@@ -54,11 +54,8 @@ fn a_whole_file_is_read() {
         message_bytes_max = 4096
         [[apps]]
         id = "1"
-        key = "k"
-        secret = "s"
-        previous_secret = ""
         token_hmac_secret_key = "t"
-        token_hmac_previous_secret_key = "p"
+        token_hmac_previous_secret_key = ""
         api_key = "0123456789abcdef0123456789abcdef"
         [apps.centrifuge]
         ping_interval = "1m"
@@ -84,10 +81,8 @@ fn a_whole_file_is_read() {
     assert_eq!((config.limits.message_bytes_max, config.limits.fragments_max), (4_096, 1_024));
 
     let [first, other] = &config.apps[..] else { panic!("two apps: {config:?}") };
-    assert_eq!(exposed(first.secret.as_ref()), Some("s"));
-    assert_eq!(exposed(first.previous_secret.as_ref()), None);
     assert_eq!(exposed(first.token_hmac_secret_key.as_ref()), Some("t"));
-    assert_eq!(exposed(first.token_hmac_previous_secret_key.as_ref()), Some("p"));
+    assert_eq!(exposed(first.token_hmac_previous_secret_key.as_ref()), None);
     let centrifuge = first.centrifuge.as_ref().expect("it is on");
     assert_eq!((centrifuge.ping_interval_ms, centrifuge.pong_timeout_ms), (60_000, 8_000));
     assert_eq!(
@@ -103,9 +98,7 @@ fn a_whole_file_is_read() {
 
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     let want = [
-        "apps.0.secret: 1 bytes are easier to guess than 32 or more",
         "apps.0.token_hmac_secret_key: 1 bytes are easier to guess than 32 or more",
-        "apps.0.token_hmac_previous_secret_key: 1 bytes are easier to guess than 32 or more",
         "apps.1.api_key: not set, so the backend API refuses every request for app \"other\"",
     ];
     assert_eq!(warnings, want);
@@ -136,6 +129,14 @@ fn refusals_name_the_key_and_what_to_do() {
         // What other versions may serve.
         ("[server]\ntcp = \"127.0.0.1:8001\"".into(), "server.tcp: not served by this version; remove it"),
         (app("[apps.pusher]"), "apps.0.pusher: not served by this version; remove it"),
+        (app("key = \"k\""), "apps.0.key: not served by this version; remove it"),
+        (app("secret = \"s\""), "apps.0.secret: not served"),
+        (app("previous_secret = \"\""), "apps.0.previous_secret: not served"),
+        (
+            app("[apps.centrifuge]\nuser_connection_limit = 0"),
+            "apps.0.centrifuge.user_connection_limit: not served by this version; remove it",
+        ),
+        ("[limits]\nqueue_frames_max = 16384".into(), "line 2: queue_frames_max: unknown field"),
         (app("[apps.socketio]"), "apps.0.socketio: not served"),
         (app("[apps.carotene]"), "apps.0.carotene: not served"),
         (app("[[apps]]\n[apps.stream]"), "apps.1.stream: not served"),
@@ -169,7 +170,11 @@ fn refusals_name_the_key_and_what_to_do() {
         ),
         (
             "[server]\ncontrol_threads = 0\n[[apps]]".into(),
-            "server.control_threads: 0 is out of range; choose 1 to",
+            "server.control_threads: \"0\" is not possible; one control thread is all this version serves",
+        ),
+        (
+            "[server]\ncontrol_threads = 2\n[[apps]]".into(),
+            "server.control_threads: \"2\" is not possible; one control thread is all this version serves",
         ),
         (
             "[server]\ntrusted_proxies = [\"10.0.0.1/8\"]\n[[apps]]".into(),
@@ -192,14 +197,8 @@ fn refusals_name_the_key_and_what_to_do() {
             "[[apps]]\nid = \"api\"".into(),
             "apps.0.id: \"api\" is not possible; paths of the server begin with it",
         ),
-        (app("key = \"a:b\""), "apps.0.key: \"a:b\" is not possible"),
         (app("[[apps]]\nid = \"1\""), "apps.1.id: \"1\" is already used by apps.0"),
-        (
-            app("key = \"k\"\n[[apps]]\nid = \"2\"\nkey = \"k\""),
-            "apps.1.key: \"k\" is already used by apps.0",
-        ),
         ("[[apps]]\nid = \"1\"\napi_key = \"\"".into(), "apps.0.api_key: an empty secret protects nothing"),
-        ("[[apps]]\nid = \"1\"\nsecret = \"\"".into(), "apps.0.secret: an empty secret"),
         (
             "[[apps]]\nid = \"1\"\ntoken_hmac_secret_key = \"\"".into(),
             "apps.0.token_hmac_secret_key: an empty secret",
@@ -291,18 +290,22 @@ fn the_dialect_is_on_when_somebody_can_authenticate() {
 #[test]
 fn secrets_are_never_shown() {
     let secret = "hush-hush";
-    let text = format!("[[apps]]\nid = \"1\"\nsecret = \"{secret}\"\napi_key = \"{secret}\"\n");
+    let text =
+        format!("[[apps]]\nid = \"1\"\ntoken_hmac_secret_key = \"{secret}\"\napi_key = \"{secret}\"\n");
     let raw: RawConfig = toml::from_str(&text).expect("valid");
     let config = load(&text).expect("valid");
     for shown in [format!("{raw:?}"), format!("{config:?}")] {
         assert!(shown.contains("***") && !shown.contains(secret), "{shown}");
     }
-    for broken in
-        ["secret = 'hush-hush", "secret = [\"hush-hush\"]", "secret = \"hush-hush\" x", "secret = hush-hush"]
-    {
+    for broken in [
+        "api_key = 'hush-hush",
+        "api_key = [\"hush-hush\"]",
+        "api_key = \"hush-hush\" x",
+        "api_key = hush-hush",
+    ] {
         let error = load(&format!("[[apps]]\nid = \"1\"\n{broken}")).expect_err(broken);
         let shown = format!("{error} {error:?}");
-        assert!(shown.contains("line 3: secret: ") && !shown.contains("hush"), "{shown}");
+        assert!(shown.contains("line 3: api_key: ") && !shown.contains("hush"), "{shown}");
     }
 }
 
@@ -326,7 +329,7 @@ fn the_environment_overrides_the_file() {
             ("POLYCAST_APPS__0__NAMESPACES__0__ALLOW_SUBSCRIBE_FOR_CLIENT", "true"),
             ("POLYCAST_APPS__0__NAMESPACES__1__NAME", "chat"),
             ("POLYCAST_APPS__1__ID", "2"),
-            ("POLYCAST_APPS__1__SECRET_FILE", "/crlf"),
+            ("POLYCAST_APPS__1__API_KEY_FILE", "/crlf"),
             ("POLYCAST_SERVER_SERVICE_HOST", "10.0.0.1"),
             ("POLYCAST_PORT", "tcp://10.0.0.1:8000"),
         ],
@@ -344,7 +347,7 @@ fn the_environment_overrides_the_file() {
     assert_eq!(first.centrifuge.as_ref().map(|on| on.pong_timeout_ms), Some(2_000));
     assert!(first.namespace("x").is_some_and(|namespace| namespace.allow_subscribe_for_client));
     assert!(first.namespace("chat:x").is_some());
-    assert_eq!(exposed(config.apps[1].secret.as_ref()), Some("two\nlines"));
+    assert_eq!(exposed(config.apps[1].api_key.as_ref()), Some("two\nlines"));
     let ignored = "environment variable POLYCAST_SERVER_SERVICE_HOST is ignored; did you mean \
                    POLYCAST_SERVER__SERVICE_HOST?";
     assert_eq!(config.warnings[0].to_string(), ignored);
@@ -454,7 +457,7 @@ fn a_reload_tells_what_needs_a_restart() {
     let table: Vec<(String, &[&str])> = vec![
         (app(""), &[]),
         (app("").replace(LONG, "another secret"), &[]),
-        (app("secret = \"s\"\nprevious_secret = \"p\""), &[]),
+        (app("token_hmac_previous_secret_key = \"p\""), &[]),
         (app("[[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_client = true"), &[]),
         (app("[apps.centrifuge]\nchannel_limit = 7\nqueue_max_size = 65536\nchannel_max_length = 9"), &[]),
         (format!("[limits]\nmessage_bytes_max = 4096\n{}", app("")), &[]),
@@ -466,7 +469,6 @@ fn a_reload_tells_what_needs_a_restart() {
             format!("[server]\ndrain_spread = 1\naccept_backlog = 1\n{}", app("")),
             &["server.accept_backlog", "server.drain_spread"],
         ),
-        (app("key = \"k\""), &["apps.key"]),
         (app("[[apps]]\nid = \"2\""), &["apps"]),
         (app("").replace("id = \"1\"", "id = \"2\""), &["apps"]),
         (app("[apps.centrifuge]\nenabled = false"), &["apps.centrifuge.enabled"]),

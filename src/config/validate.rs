@@ -9,9 +9,7 @@ use super::error::{ConfigError, ConfigWarning};
 use super::network::Network;
 use super::raw::{RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawSecret, RawServer};
 use super::{App, Centrifuge, Config, Limits, Server};
-use crate::auth::claims::USER_BYTES_MAX;
 use crate::auth::secret::Secret;
-use crate::auth::token::TOKEN_BYTES_MAX;
 use crate::core::namespace::{Namespace, SlowConsumer};
 use crate::wire::http::HEADERS_MAX;
 use crate::wire::origin::OriginPattern;
@@ -53,9 +51,6 @@ pub(super) fn validate(raw: RawConfig, mut warnings: Vec<ConfigWarning>) -> Resu
             if before.id == app.id {
                 return Err(table.duplicate("id", &app.id, format!("apps.{other}")));
             }
-            if let Some(key) = app.key.as_deref().filter(|key| before.key.as_deref() == Some(*key)) {
-                return Err(table.duplicate("key", key, format!("apps.{other}")));
-            }
         }
         apps.push(app);
     }
@@ -95,12 +90,14 @@ fn server(raw: RawServer) -> Result<Server, ConfigError> {
             "write \"https://example.com\", \"https://*.example.com\", \"*.example.com\", \"null\" or \"*\"";
         allowed_origins.push(text.parse().map_err(|_| table.value("allowed_origins", text, want))?);
     }
-    let control_threads: u16 = table.number("control_threads", raw.control_threads, 1..=16, "threads")?;
+    if raw.control_threads != 1 {
+        let want = "one control thread is all this version serves; write 1, or remove the key";
+        return Err(table.value("control_threads", &raw.control_threads.to_string(), want));
+    }
     Ok(Server {
         http,
         ops,
         shards: NonZeroU16::new(table.number("shards", raw.shards, 0..=256, "shards")?),
-        control_threads: NonZeroU16::new(control_threads).unwrap_or(NonZeroU16::MIN),
         accept_backlog: table.number("accept_backlog", raw.accept_backlog, 1..=65_535, "connections")?,
         trusted_proxies,
         allowed_origins,
@@ -154,38 +151,20 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
         pings_per_second_max: t.number(
             "pings_per_second_max",
             raw.pings_per_second_max,
-            1..=1_000_000,
+            1..=u64::from(u16::MAX - 1),
             "pings",
-        )?,
-        commands_per_frame_max: t.number(
-            "commands_per_frame_max",
-            raw.commands_per_frame_max,
-            1..=100_000,
-            "commands",
         )?,
         errors_in_a_row_max: t.number(
             "errors_in_a_row_max",
             raw.errors_in_a_row_max,
-            1..=1_000_000,
+            1..=u64::from(u8::MAX),
             "errors",
         )?,
         subscribes_per_second_max: t.number(
             "subscribes_per_second_max",
             raw.subscribes_per_second_max,
-            1..=1_000_000,
+            1..=u64::from(u16::MAX - 1),
             "commands",
-        )?,
-        token_bytes_max: t.number(
-            "token_bytes_max",
-            raw.token_bytes_max,
-            128..=TOKEN_BYTES_MAX as u64,
-            "bytes",
-        )?,
-        user_id_bytes_max: t.number(
-            "user_id_bytes_max",
-            raw.user_id_bytes_max,
-            1..=USER_BYTES_MAX as u64,
-            "bytes",
         )?,
         info_bytes_max: t.number("info_bytes_max", raw.info_bytes_max, 0..=MIB, "bytes")?,
         publication_bytes_max: t.number(
@@ -200,7 +179,6 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
             1..=1_000_000,
             "channels",
         )?,
-        queue_frames_max: t.number("queue_frames_max", raw.queue_frames_max, 16..=10_000_000, "frames")?,
         write_timeout_ms: t.ms("write_timeout", raw.write_timeout, 100..=HOUR_MS)?,
     })
 }
@@ -214,13 +192,8 @@ fn app(table: &Table, raw: RawApp, warnings: &mut Vec<ConfigWarning>) -> Result<
     if RESERVED_SEGMENTS.contains(&id.as_str()) {
         return Err(table.value("id", &id, "paths of the server begin with it; choose another"));
     }
-    if let Some(key) = raw.key.as_deref().filter(|key| !is_name(key)) {
-        return Err(table.value("key", key, want));
-    }
     let mut secret = |name, raw, may_be_empty| secret(table, name, raw, may_be_empty, warnings);
     let mut app = App {
-        secret: secret("secret", raw.secret, false)?,
-        previous_secret: secret("previous_secret", raw.previous_secret, true)?,
         token_hmac_secret_key: secret("token_hmac_secret_key", raw.token_hmac_secret_key, false)?,
         token_hmac_previous_secret_key: secret(
             "token_hmac_previous_secret_key",
@@ -228,7 +201,6 @@ fn app(table: &Table, raw: RawApp, warnings: &mut Vec<ConfigWarning>) -> Result<
             true,
         )?,
         api_key: secret("api_key", raw.api_key, false)?,
-        key: raw.key.map(Into::into),
         centrifuge: None,
         namespaces: namespaces(table, &raw.namespaces)?,
         id: id.into(),
@@ -252,7 +224,7 @@ fn app(table: &Table, raw: RawApp, warnings: &mut Vec<ConfigWarning>) -> Result<
     Ok(app)
 }
 
-/// What an id or key is made of: it appears in paths.
+/// What an id is made of: it appears in paths.
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
@@ -294,12 +266,6 @@ fn centrifuge(table: &Table, raw: &RawCentrifuge) -> Result<Centrifuge, ConfigEr
         expired_close_delay_ms: table.ms("expired_close_delay", raw.expired_close_delay, 0..=DAY_MS)?,
         channel_max_length: table.number("channel_max_length", raw.channel_max_length, 1..=4_096, "bytes")?,
         channel_limit: table.number("channel_limit", raw.channel_limit, 1..=100_000, "channels")?,
-        user_connection_limit: table.number(
-            "user_connection_limit",
-            raw.user_connection_limit,
-            0..=u64::from(u32::MAX),
-            "connections",
-        )?,
         queue_max_size: table.number("queue_max_size", raw.queue_max_size, 4_096..=1_024 * MIB, "bytes")?,
         allow_anonymous_connect_without_token: raw.allow_anonymous_connect_without_token,
         disallow_anonymous_connection_tokens: raw.disallow_anonymous_connection_tokens,
