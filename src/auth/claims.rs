@@ -21,8 +21,12 @@ const AHEAD_S_MAX: u64 = 365 * 24 * 60 * 60;
 /// The last second of the year 9999. What lies beyond was meant in milliseconds.
 const YEAR_9999_S: f64 = 253_402_300_799.0;
 
+/// Longest `info` unless configured otherwise, in bytes: every publication of the client repeats it to every
+/// subscriber.
+const INFO_BYTES_MAX: usize = 1_024;
+
 /// What a deployment asks of tokens beyond their signature.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// `aud` must be this or contain it; `None`: it is not looked at.
     pub audience: Option<Box<str>>,
@@ -30,6 +34,14 @@ pub struct Policy {
     pub issuer: Option<Box<str>>,
     /// Tokens without a user are refused.
     pub disallow_anonymous: bool,
+    /// Longest `info`, in bytes as it is kept.
+    pub info_bytes_max: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { audience: None, issuer: None, disallow_anonymous: false, info_bytes_max: INFO_BYTES_MAX }
+    }
 }
 
 /// Who a connection token says somebody is.
@@ -64,7 +76,7 @@ pub fn verify_connection(
     claims.check_shape()?;
     claims.check_audience(policy)?;
     let user = claims.user()?;
-    let info = claims.info(json)?;
+    let info = claims.info(json, policy.info_bytes_max)?.map(Arc::new);
     let expire_at_s = claims.expire_at.map(|value| time_s("expire_at", value)).transpose()?;
     let nbf_s = claims.nbf.map(|value| time_s("nbf", value)).transpose()?;
     let exp_s = claims.exp.map(|value| time_s("exp", value)).transpose()?.map(whole_s);
@@ -197,7 +209,15 @@ impl<'t> Claims<'t> {
     }
 
     /// `b64info` wins over `info`.
-    fn info(&self, json: &mut Json) -> Result<Option<Arc<Payload>>, TokenError> {
+    fn info(&self, json: &mut Json, bytes_max: usize) -> Result<Option<Payload>, TokenError> {
+        let bounded = |claim, payload: Payload| {
+            let bytes = payload.len();
+            if bytes > bytes_max {
+                bad(claim, Problem::TooLong { bytes, bytes_max })
+            } else {
+                Ok(Some(payload))
+            }
+        };
         if let Some(value) = present(self.b64info) {
             let Some(encoded) = value.as_str() else { return wrong_type("b64info", value, "a string") };
             let Ok(bytes) = BASE64.decode(encoded.as_bytes()) else {
@@ -205,11 +225,13 @@ impl<'t> Claims<'t> {
             };
             if !bytes.is_empty() {
                 let text = json.text_of(&bytes).map(|text| Payload::Json(text.into()));
-                return Ok(Some(Arc::new(text.unwrap_or_else(|| Payload::Binary(bytes.into())))));
+                return bounded("b64info", text.unwrap_or_else(|| Payload::Binary(bytes.into())));
             }
         }
-        let json = |value: Value<'_>| Arc::new(Payload::Json(without_raw_newlines(value.raw()).into()));
-        Ok(present(self.info).map(json))
+        match present(self.info) {
+            Some(value) => bounded("info", Payload::Json(without_raw_newlines(value.raw()).into())),
+            None => Ok(None),
+        }
     }
 }
 

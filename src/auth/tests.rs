@@ -473,6 +473,31 @@ fn t3_37_no_user() {
 }
 
 #[test]
+fn info_is_bounded_as_it_is_kept() {
+    let policy = Policy { info_bytes_max: 10, ..Policy::default() };
+    let table = [
+        (r#"{"info":"8 bytes."}"#.to_owned(), None),
+        (r#"{"info":"9 bytes.."}"#.to_owned(), Some("info is 11 bytes long; 10 are allowed")),
+        (r#"{"info":{"name":"Ada"}}"#.to_owned(), Some("info is 14 bytes long; 10 are allowed")),
+        (r#"{"info":null}"#.to_owned(), None),
+        (format!(r#"{{"b64info":"{}"}}"#, BASE64.encode(b"1234567890")), None),
+        (
+            format!(r#"{{"b64info":"{}"}}"#, BASE64.encode(b"nine byte")),
+            Some("b64info is 11 bytes long; 10 are allowed"),
+        ),
+        (
+            format!(r#"{{"b64info":"{}"}}"#, BASE64.encode(&[0xFF; 11])),
+            Some("b64info is 11 bytes long; 10 are allowed"),
+        ),
+    ];
+    for (claims, want) in table {
+        let error = verify_with(&with_claims(&claims), &policy).err();
+        assert_eq!(error.as_ref().map(ToString::to_string).as_deref(), want, "{claims}");
+        assert!(error.is_none_or(|error| error.class() == "bad_claim"), "{claims}");
+    }
+}
+
+#[test]
 fn t3_38_audience_and_issuer() {
     let policy = Policy { audience: Some("us".into()), issuer: Some("shop".into()), ..Policy::default() };
     let table = [

@@ -10,6 +10,7 @@ use super::network::Network;
 use super::raw::{RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawSecret, RawServer};
 use super::{App, Centrifuge, Config, Limits, Server};
 use crate::auth::secret::Secret;
+use crate::auth::token::TOKEN_BYTES_MAX;
 use crate::core::namespace::{Namespace, SlowConsumer};
 use crate::wire::http::HEADERS_MAX;
 use crate::wire::origin::OriginPattern;
@@ -166,7 +167,12 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
             1..=u64::from(u16::MAX - 1),
             "commands",
         )?,
-        info_bytes_max: t.number("info_bytes_max", raw.info_bytes_max, 0..=MIB, "bytes")?,
+        info_bytes_max: t.number(
+            "info_bytes_max",
+            raw.info_bytes_max,
+            0..=TOKEN_BYTES_MAX as u64,
+            "bytes",
+        )?,
         publication_bytes_max: t.number(
             "publication_bytes_max",
             raw.publication_bytes_max,

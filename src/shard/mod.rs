@@ -457,3 +457,4 @@ fn prepare(config: &Config) -> Vec<AppKeys> {
     });
     prepared.collect()
 }
+                info_bytes_max: config.limits.info_bytes_max,
