@@ -75,6 +75,9 @@ pub struct Cold {
     /// WebSocket pings counted in the second that `pings_second` names (its low bits).
     pub pings: u16,
     pub pings_second: u8,
+    /// Subscribe and unsubscribe commands counted in the second that `subscribes_second` names (its low bits).
+    pub subscribes: u16,
+    pub subscribes_second: u8,
     /// The deadline for the request head that is arriving is set.
     pub is_head_timed: bool,
     /// The peer will send no more, but may still read.

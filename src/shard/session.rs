@@ -48,6 +48,12 @@ impl Shard {
             self.disconnect(slot, Disconnect::BadRequest);
             return;
         }
+        if let Command::Subscribe(Subscribe { channel, .. }) | Command::Unsubscribe { channel } = &command
+            && !self.count_subscribe(slot)
+        {
+            self.refuse(slot, tag, Some(channel), ClientError::TooManyRequests);
+            return;
+        }
         match command {
             Command::Connect { .. } => unreachable!("handled above"),
             Command::Subscribe(subscribe) => self.subscribe(slot, tag, &subscribe),
@@ -215,6 +221,18 @@ impl Shard {
             Ok(()) => self.begin_subscription(slot, tag, name),
             Err(error) => self.refuse(slot, tag, Some(name), error),
         }
+    }
+
+    /// Counts a subscribe or unsubscribe command. `false`: too many within a second.
+    fn count_subscribe(&mut self, slot: Slot) -> bool {
+        let second = (self.now.monotonic_ms / 1_000) as u8;
+        let max = self.config.limits.subscribes_per_second_max;
+        let cold = self.connections.cold_mut(slot);
+        if cold.subscribes_second != second {
+            (cold.subscribes_second, cold.subscribes) = (second, 0);
+        }
+        cold.subscribes = cold.subscribes.saturating_add(1);
+        u32::from(cold.subscribes) <= max
     }
 
     fn check_subscribe(&self, slot: Slot, name: &str) -> Result<(), ClientError> {
