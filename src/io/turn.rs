@@ -158,7 +158,8 @@ impl Runner {
                 Order::Drain { .. } => self.accepts.stop(&mut self.ring)?,
                 Order::Statistics => {
                     let figures = (self.ring.enters(), self.turns, self.slots.starved_total());
-                    self.shard.record_io(figures, self.memory.streams_count() as u64);
+                    let is_full = self.slots.open_count() >= self.slots_max;
+                    self.shard.record_io(figures, self.memory.streams_count() as u64, is_full);
                 }
                 Order::Reload(_) => {}
             }

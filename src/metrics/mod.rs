@@ -112,10 +112,12 @@ metrics! {
     Counter panics "polycast_panics_total" "",
     /// HTTP requests answered.
     Counter http_requests "polycast_http_requests_total" "",
-    /// Handshakes refused because the shard is at its limit of connections.
-    Counter refused_limit "polycast_refused_total" "reason=\"connection_limit\"",
-    /// Handshakes refused because of their Origin.
+    /// Handshakes refused, by reason.
+    Counter refused_address "polycast_refused_total" "reason=\"address\"",
+    /// Handshakes refused, by reason.
     Counter refused_origin "polycast_refused_total" "reason=\"origin\"",
+    /// Shards that hold as many connections as they may: further ones wait in the kernel until one ends.
+    Gauge full "polycast_shards_full" "",
     /// Bytes waiting in outbound chunks.
     Gauge queue_bytes "polycast_queue_bytes" "",
     /// Letters waiting because a lane is full.

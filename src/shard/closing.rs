@@ -5,7 +5,7 @@
 //! only after [`Input::Closed`](super::input::Input::Closed).
 
 use super::Shard;
-use super::connection::{Cold, Phase, Transport};
+use super::connection::{NONE, Phase, Transport};
 use super::input::Effect;
 use super::letter::Notice;
 use crate::core::disconnect::Disconnect;
@@ -165,7 +165,10 @@ impl Shard {
     /// Nothing in the kernel names the slot any more.
     pub(super) fn closed(&mut self, slot: Slot) {
         self.connections.hot_mut(slot).outbox.clear(&mut self.chunks);
-        *self.connections.cold_mut(slot) = Cold::default();
+        let cold = std::mem::take(self.connections.cold_mut(slot));
+        if cold.address != NONE {
+            self.addresses.release(cold.address);
+        }
         self.connections.vacate(slot);
         self.counters.connections = u64::from(self.connections.count());
         self.note_drained();

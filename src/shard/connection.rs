@@ -92,6 +92,8 @@ pub struct Cold {
     pub user: Box<str>,
     /// The token's `info`; shared where many connections carry the same.
     pub info: Option<Arc<Payload>>,
+    /// Place among the addresses that are counted; [`NONE`]: this connection is not.
+    pub address: u32,
     /// Subscribed channels.
     pub subscriptions: Handles,
     /// Exists only while answers are awaited or commands held back.
@@ -159,7 +161,8 @@ impl Connections {
         assert!(hot.outbox.is_empty(), "slot {} has bytes of its previous life", slot.0);
         let generation = (hot.generation + 1) & GENERATION_MASK;
         *hot = Hot { generation, phase: Phase::Open, ..Hot::default() };
-        *self.cold.get_mut(slot.0) = Cold { user_next: NONE, user_previous: NONE, ..Cold::default() };
+        *self.cold.get_mut(slot.0) =
+            Cold { user_next: NONE, user_previous: NONE, address: NONE, ..Cold::default() };
         self.open += 1;
     }
 

@@ -194,7 +194,7 @@ impl Shard {
         let Some(head) = parse_head(&taken.bytes, &limits)? else { return Err(HttpError::RequestLine) };
         let (app, path) = self.app_of(head.path);
         if is_upgrade(&head) {
-            return Ok((used, self.upgrade(&head, app, path)?));
+            return Ok((used, self.upgrade(http.peer, &head, app, path)?));
         }
         let Some(method) = api_method(path) else { return Ok((used, self.plain_answer(&head, path))) };
         let body = match self.judge_call(&head, app)? {
@@ -241,9 +241,25 @@ impl Shard {
         (AppIndex(0), path)
     }
 
-    fn upgrade(&mut self, head: &Head<'_>, app: AppIndex, path: &str) -> Result<Step, HttpError> {
-        let settings = &self.config.apps[usize::from(app.0)];
+    fn upgrade(
+        &mut self,
+        peer: SocketAddr,
+        head: &Head<'_>,
+        app: AppIndex,
+        path: &str,
+    ) -> Result<Step, HttpError> {
         let upgrade = judge(head)?;
+        if self.is_address_counted(peer)
+            && let Err(refusal) = self.addresses.judge(peer, self.now.monotonic_ms / 1_000, self.share)
+        {
+            self.counters.refused_address += 1;
+            tracing::debug!(%peer, reason = %refusal, "refused: a limit per address");
+            let mut response = Vec::new();
+            let (text, headers) = (format!("{refusal}\n"), [("Retry-After", "1")]);
+            append_response(429, TEXT, &headers, text.as_bytes(), false, &mut response);
+            return Ok(Step::Answer { response, keep_alive: false });
+        }
+        let settings = &self.config.apps[usize::from(app.0)];
         let request = UpgradeRequest { path, query: head.query, subprotocols: &upgrade.subprotocols };
         let accepted = match Codec::for_upgrade(&request).filter(|_| settings.centrifuge.is_some()) {
             None => return Ok(text_answer(404, ENDPOINTS, false)),
@@ -271,12 +287,22 @@ impl Shard {
             .map_or(0, |settings| u64::from(settings.stale_close_delay_ms));
         self.push_bytes(slot, &[], response);
         if let Transport::Http(http) = &self.connections.cold(slot).transport {
-            tracing::debug!(connection = %self.name(slot), peer = %http.peer, "WebSocket opened");
+            let peer = http.peer;
+            tracing::debug!(connection = %self.name(slot), %peer, "WebSocket opened");
+            if self.is_address_counted(peer) {
+                self.connections.cold_mut(slot).address = self.addresses.hold(peer);
+            }
         }
         let cold = self.connections.cold_mut(slot);
         cold.transport = Transport::WebSocket(codec);
         cold.app = app.0;
         self.set_phase_deadline(slot, stale_ms);
+    }
+
+    /// Whether limits per address are set, and hold for this peer. A proxy speaks for many.
+    fn is_address_counted(&self, peer: SocketAddr) -> bool {
+        !self.share.is_unlimited()
+            && !self.config.server.trusted_proxies.iter().any(|network| network.contains(peer.ip()))
     }
 
     /// Requests that are answered on the spot.

@@ -9,6 +9,7 @@
 //! - A slot is reused only after [`Input::Closed`]; until then its queue may be in the kernel's hands.
 //! - Nothing a peer sends makes a shard panic; a broken invariant of its own does.
 
+mod addresses;
 mod backend;
 mod channels;
 mod closing;
@@ -34,6 +35,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::addresses::{Addresses, Share};
 use self::channels::{Channels, Placement};
 use self::connection::{Connections, Phase, Transport};
 use self::input::{Effect, Input, SendFailed};
@@ -88,6 +90,9 @@ pub struct Shard {
     index_page: Arc<[u8]>,
     connections: Connections,
     users: Users,
+    addresses: Addresses,
+    /// What one client address may do here.
+    share: Share,
     channels: Channels,
     operations: Operations<Operation>,
     gathers: Operations<backend::Gather>,
@@ -146,12 +151,14 @@ impl Shard {
             now,
             started_ms: now.monotonic_ms,
             apps: prepare(&config),
+            share: share_of(&config, founding.shards),
             config,
             seal: Seal::new(founding.seal_key),
             node_uid: founding.node_uid.clone(),
             index_page: Arc::clone(&founding.index_page),
             connections: Connections::default(),
             users: Users::new(placement),
+            addresses: Addresses::new(placement.key),
             channels: Channels::new(placement),
             operations: Operations::default(),
             gathers: Operations::default(),
@@ -240,8 +247,10 @@ impl Shard {
         }
     }
 
-    /// Takes the figures that only `io` knows: ring enters, turns and starved receives so far; streams held.
-    pub fn record_io(&mut self, (enters, turns, starved): (u64, u64, u64), streams: u64) {
+    /// Takes the figures that only `io` knows: ring enters, turns and starved receives so far; streams held;
+    /// whether there is room for another connection.
+    pub fn record_io(&mut self, (enters, turns, starved): (u64, u64, u64), streams: u64, is_full: bool) {
+        self.counters.full = u64::from(is_full);
         self.counters.ring_enters = enters;
         self.counters.turns = turns;
         self.counters.receive_buffers_exhausted = starved;
@@ -271,6 +280,7 @@ impl Shard {
             ("connections", self.connections.count() == 0),
             ("channels", self.channels.is_empty()),
             ("users", self.users.is_empty()),
+            ("addresses", self.addresses.is_empty()),
             ("operations", self.operations.is_empty()),
             ("gathers", self.gathers.is_empty()),
             ("asks", self.asks.is_empty()),
@@ -362,6 +372,7 @@ impl Shard {
         match order {
             Order::Reload(config) => {
                 self.apps = prepare(&config);
+                self.share = share_of(&config, self.channels.placement().shards);
                 self.config = config;
             }
             Order::Drain { spread_ms } => self.drain(spread_ms),
@@ -375,6 +386,7 @@ impl Shard {
     fn turn_end(&mut self) {
         self.report_counts();
         self.close_drained_logs();
+        self.addresses.sweep(self.now.monotonic_ms / 1_000);
     }
 
     /// Sends a publication on its way: to this shard's own half of the owner, or to the owner's shard.
@@ -437,6 +449,11 @@ impl Shard {
     }
 }
 
+fn share_of(config: &Config, shards: u16) -> Share {
+    let limits = &config.limits;
+    Share::of(limits.connections_per_address_max, limits.handshakes_per_address_per_second, shards)
+}
+
 fn prepare(config: &Config) -> Vec<AppKeys> {
     let prepared = config.apps.iter().map(|app| {
         let centrifuge = app.centrifuge.as_ref();
@@ -449,6 +466,7 @@ fn prepare(config: &Config) -> Vec<AppKeys> {
                 audience: centrifuge.and_then(|settings| settings.token_audience.clone()),
                 issuer: centrifuge.and_then(|settings| settings.token_issuer.clone()),
                 disallow_anonymous: centrifuge.is_some_and(|s| s.disallow_anonymous_connection_tokens),
+                info_bytes_max: config.limits.info_bytes_max,
             },
             api_key: app.api_key.as_ref().and_then(ApiKey::new),
             queue_bytes_max: centrifuge
@@ -457,4 +475,3 @@ fn prepare(config: &Config) -> Vec<AppKeys> {
     });
     prepared.collect()
 }
-                info_bytes_max: config.limits.info_bytes_max,
