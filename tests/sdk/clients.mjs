@@ -1,0 +1,138 @@
+// The SDKs under test, unmodified, behind one small face; and a raw client for what no SDK shows.
+
+import { createRequire } from "node:module";
+import { Centrifuge as Centrifuge5 } from "centrifuge5";
+import jsonwebtoken from "jsonwebtoken";
+import WebSocket from "ws";
+import { SECRET, until } from "./broker.mjs";
+
+export const Centrifuge2 = createRequire(import.meta.url)("centrifuge2");
+export { Centrifuge5, WebSocket };
+
+/** A connection token made by a library that is not ours. Without `seconds` it never expires. */
+export function token(user, { info, seconds, secret = SECRET, ...claims } = {}) {
+  const payload = { sub: user, ...claims };
+  if (info !== undefined) payload.info = info;
+  if (seconds !== undefined) payload.exp = Math.floor(Date.now() / 1000) + seconds;
+  return jsonwebtoken.sign(payload, secret, { algorithm: "HS256", noTimestamp: true });
+}
+
+/** The second in which a token expires. */
+export const expiry = (text) => jsonwebtoken.decode(text).exp;
+
+/**
+ * Connects centrifuge-js 2 and subscribes. `heard` fills with publications, `ends` with disconnects, `connects`
+ * with what each connect event said; `errors` with what the SDK reported.
+ */
+export async function listen2(t, broker, channel, options) {
+  const { token: text, ...rest } = options;
+  const client = new Centrifuge2(broker.websocket, { websocket: WebSocket, ...rest });
+  client.setToken(text);
+  const listener = {
+    client, heard: [], connects: [], ends: [], errors: [],
+    publish: (data) => client.publish(channel, data),
+    stop: () => client.disconnect(),
+  };
+  client.on("connect", (context) => listener.connects.push(context));
+  client.on("disconnect", (context) => listener.ends.push(context));
+  client.on("error", (context) => listener.errors.push(context));
+  t.after(() => listener.stop());
+  const subscribed = new Promise((resolve, reject) => {
+    client.subscribe(channel, {
+      publish: (context) => listener.heard.push(context),
+      subscribe: resolve,
+      error: (context) => reject(new Error(`subscribe: ${JSON.stringify(context)}`)),
+    });
+  });
+  client.connect();
+  await within(subscribed, "centrifuge-js 2 subscribes");
+  return listener;
+}
+
+/** Connects centrifuge-js 5 and subscribes: as `listen2`. */
+export async function listen5(t, broker, channel, options) {
+  const client = new Centrifuge5(broker.websocket, { websocket: WebSocket, ...options });
+  const subscription = client.newSubscription(channel);
+  const listener = {
+    client, heard: [], connects: [], ends: [], errors: [],
+    publish: (data) => subscription.publish(data),
+    stop: () => client.disconnect(),
+  };
+  client.on("connected", (context) => listener.connects.push(context));
+  client.on("connecting", (context) => listener.ends.push(context));
+  client.on("disconnected", (context) => listener.ends.push(context));
+  client.on("error", (context) => listener.errors.push(context));
+  subscription.on("publication", (context) => listener.heard.push(context));
+  t.after(() => listener.stop());
+  const subscribed = new Promise((resolve, reject) => {
+    subscription.on("subscribed", resolve);
+    subscription.on("unsubscribed", (context) => reject(new Error(`subscribe: ${JSON.stringify(context)}`)));
+  });
+  subscription.subscribe();
+  client.connect();
+  await within(subscribed, "centrifuge-js 5 subscribes");
+  // The first "connecting" belongs to `connect()`; ends are what comes after it.
+  listener.ends.length = 0;
+  return listener;
+}
+
+/** Waits until `listener` heard `count` publications and returns their data. */
+export async function hears(listener, count, limit_ms) {
+  const told = () => `${count} publications; heard ${listener.heard.length}`;
+  await until(() => listener.heard.length >= count, told, limit_ms);
+  return listener.heard.map((publication) => publication.data);
+}
+
+/**
+ * A WebSocket without SDK. Messages are split at newlines and parsed; closing is an event with code, reason and the
+ * wall clock in milliseconds.
+ */
+export class Raw {
+  static async open(t, broker, options = {}) {
+    const raw = new Raw(new WebSocket(options.url ?? broker.websocket, options.protocols ?? [], options.socket));
+    t.after(() => raw.socket.terminate());
+    await within(new Promise((resolve, reject) => {
+      raw.socket.once("open", resolve);
+      raw.socket.once("error", reject);
+    }), "the upgrade");
+    return raw;
+  }
+
+  constructor(socket) {
+    this.socket = socket;
+    this.messages = [];
+    this.taken = 0;
+    socket.on("message", (data) => {
+      for (const line of data.toString().split("\n")) if (line) this.messages.push(JSON.parse(line));
+    });
+    socket.on("error", () => {});
+    this.closed = new Promise((resolve) => {
+      socket.on("close", (code, reason) => resolve({ code, reason: reason.toString(), at_ms: Date.now() }));
+    });
+  }
+
+  send(...messages) { this.socket.send(messages.map((message) => JSON.stringify(message)).join("\n")); }
+
+  /** The next message, in order of arrival; pings of version 2 are left out. */
+  async next(limit_ms) {
+    await until(() => this.messages.slice(this.taken).some(notPing), "a message", limit_ms);
+    while (!notPing(this.messages[this.taken])) this.taken += 1;
+    return this.messages[this.taken++];
+  }
+
+  async ask(message, limit_ms) {
+    this.send(message);
+    return this.next(limit_ms);
+  }
+}
+
+const notPing = (message) => Object.keys(message).length > 0;
+
+/** `promise`, or a failure that names `what` when it takes too long. */
+export function within(promise, what, limit_ms = 10_000) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not within ${limit_ms} ms: ${what}`)), limit_ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}

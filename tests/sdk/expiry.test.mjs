@@ -1,0 +1,140 @@
+// Tokens end: a client that refreshes stays, one that does not is closed when its grace is over.
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { describe, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { startBroker, until } from "./broker.mjs";
+import { openBrowser, serve } from "./browser.mjs";
+import { Raw, WebSocket, expiry, hears, listen2, listen5, token } from "./clients.mjs";
+
+/** What remains of `exp` when the server closes, in milliseconds: `expired_close_delay`. */
+const GRACE_MS = 25_000;
+
+function assertClosedOnTime(at_ms, text) {
+  const after_exp = at_ms - expiry(text) * 1000;
+  assert.ok(Math.abs(after_exp - GRACE_MS) <= 1_000, `closed ${after_exp} ms after exp`);
+}
+
+/** A WebSocket class that also keeps every frame that came and every close, with code, reason and time. */
+function recorded() {
+  const seen = { frames: [], closes: [] };
+  class Recorded extends WebSocket {
+    constructor(...parameters) {
+      super(...parameters);
+      this.on("message", (data) => seen.frames.push(data.toString()));
+      this.on("close", (code, reason) => seen.closes.push({ code, reason: reason.toString(), at_ms: Date.now() }));
+    }
+  }
+  return { seen, Recorded };
+}
+
+describe("expiry", { concurrency: true }, () => {
+  const fresh = () => token("42", { seconds: 3 });
+  const refreshing = [
+    ["centrifuge-js 2.8.5", listen2, { onRefresh: (_, answer) => answer({ status: 200, data: { token: fresh() } }) }],
+    ["centrifuge-js 5", listen5, { getToken: async () => fresh() }],
+  ];
+  for (const [name, listen, options] of refreshing) {
+    test(`${name} refreshes a 3-second token and loses none of 200 publications`, async (t) => {
+      const broker = await startBroker(t);
+      const listener = await listen(t, broker, "chat", { token: fresh(), ...options });
+      const begin = performance.now();
+      for (let number = 0; number < 200; number++) {
+        await broker.publish("chat", number);
+        await pause(Math.max(0, begin + (number + 1) * 50 - performance.now()));
+      }
+      await hears(listener, 200);
+      await pause(200);
+      assert.deepEqual(listener.heard.map(({ data }) => data), [...Array(200).keys()]);
+      assert.ok(performance.now() - begin >= 10_000);
+      assert.equal(listener.connects.length, 1, "one connection all the time");
+      assert.deepEqual(listener.ends, []);
+    });
+  }
+
+  test("centrifuge-js 5 with a getToken that answers too late is closed, then told 109", async (t) => {
+    const broker = await startBroker(t);
+    const text = fresh();
+    const { seen, Recorded } = recorded();
+    const late = () => new Promise((resolve) => setTimeout(() => resolve(fresh()), 40_000).unref());
+    const listener = await listen5(t, broker, "chat", { token: text, getToken: late, websocket: Recorded });
+    await until(() => seen.closes.length, "the close", 35_000);
+    const [{ code, reason, at_ms }] = seen.closes;
+    assert.deepEqual({ code, reason }, { code: 3005, reason: "connection expired" });
+    assertClosedOnTime(at_ms, text);
+    // The SDK returns with the token it has, the one that expired.
+    await until(() => listener.errors.some(({ error }) => error.code === 109), "error 109");
+    assert.ok(seen.frames.some((frame) => frame.includes('"code":109')));
+  });
+
+  for (const generation of ["1", "2"]) {
+    test(`a raw client of version ${generation} that never refreshes is closed, then told 109`, async (t) => {
+      const broker = await startBroker(t);
+      const text = fresh();
+      const login = generation === "1" ? { id: 1, params: { token: text } } : { id: 1, connect: { token: text } };
+      const raw = await Raw.open(t, broker);
+      const answer = await raw.ask(login);
+      const result = answer.connect ?? answer.result;
+      assert.equal(result.expires, true);
+      assert.ok(result.ttl >= 2 && result.ttl <= 3, `ttl ${result.ttl}`);
+      // Version 2 must answer pings, or it would be closed for silence.
+      raw.socket.on("message", (data) => { if (data.toString() === "{}") raw.socket.send("{}"); });
+      const { code, reason, at_ms } = await raw.closed;
+      assert.equal(code, 3005);
+      if (generation === "1") assert.deepEqual(JSON.parse(reason), { reason: "expired", reconnect: true });
+      else assert.equal(reason, "connection expired");
+      assertClosedOnTime(at_ms, text);
+
+      const refused = await (await Raw.open(t, broker)).ask(login);
+      assert.equal(refused.id, 1);
+      assert.equal(refused.error.code, 109);
+      assert.equal(refused.error.message, "token expired");
+      assert.equal(refused.connect ?? refused.result, undefined);
+    });
+  }
+
+  test("centrifuge-js 2.8.5 in a browser whose refresh endpoint answers 404 is closed, then told 109", async (t) => {
+    const text = fresh();
+    const bundle = createRequire(import.meta.url).resolve("centrifuge2");
+    const html = '<!doctype html><title>an application</title><script src="/centrifuge.js"></script>';
+    const site = await serve(t, { "/": { html }, "/centrifuge.js": bundle });
+    const broker = await startBroker(t, { server: `allowed_origins = ["${site.origin}"]` });
+    const page = await (await openBrowser(t)).newPage();
+    const frames = [];
+    page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => frames.push(payload.toString())));
+    await page.addInitScript(() => {
+      window.closes = [];
+      window.WebSocket = class extends WebSocket {
+        constructor(...parameters) {
+          super(...parameters);
+          this.addEventListener("close", ({ code, reason }) => window.closes.push({ code, reason, at_ms: Date.now() }));
+        }
+      };
+    });
+    await page.goto(site.origin);
+    await page.evaluate(([url, token]) => {
+      window.centrifuge = new Centrifuge(url);
+      window.centrifuge.setToken(token);
+      window.heard = [];
+      window.centrifuge.subscribe("chat", (message) => window.heard.push(message.data));
+      window.centrifuge.connect();
+    }, [broker.websocket, text]);
+    await until(() => page.evaluate(() => window.centrifuge.isConnected()), "the browser connects");
+    await page.waitForFunction(() => window.closes.length > 0, null, { timeout: 35_000 });
+    const { code, reason, at_ms } = await page.evaluate(() => window.closes[0]);
+    assert.equal(code, 3005);
+    assert.deepEqual(JSON.parse(reason), { reason: "expired", reconnect: true });
+    assertClosedOnTime(at_ms, text);
+    assert.ok(site.missed.includes("POST /centrifuge/refresh"), site.missed.join(", "));
+    await until(() => frames.some((frame) => frame.includes('"code":109')), () => `109 in ${frames.join(" | ")}`, 10_000);
+  });
+
+  test("a browser from an origin that is not listed is refused", async (t) => {
+    const broker = await startBroker(t, { server: 'allowed_origins = ["http://elsewhere.test"]' });
+    const attempt = Raw.open(t, broker, { socket: { origin: "http://127.0.0.1:1" } });
+    await assert.rejects(attempt, /403/);
+    await Raw.open(t, broker, { socket: { origin: "http://elsewhere.test" } });
+    await until(() => broker.output().includes("allowed_origins"), "the log names the setting");
+  });
+});

@@ -1,0 +1,5 @@
+import jwt
+
+token = jwt.encode({"sub": "42"}, "secret").decode()
+
+print(token)
