@@ -59,8 +59,11 @@ export async function startBroker(t, options = {}) {
   }
 }
 
-/** Starts the binary and returns at once, ready or not. `wrapper`: a command that runs the binary. */
-export async function launch(t, { embedded = false, wrapper = [], ports, ...options } = {}) {
+/**
+ * Starts the binary and returns at once, ready or not. `wrapper`: a command that runs the binary; `host`: where the
+ * embedded default listens.
+ */
+export async function launch(t, { embedded = false, wrapper = [], ports, host = "127.0.0.1", ...options } = {}) {
   if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: cargo build --release`);
   const directory = mkdtempSync(join(tmpdir(), "polycast-test-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
@@ -69,7 +72,7 @@ export async function launch(t, { embedded = false, wrapper = [], ports, ...opti
   const command = [...wrapper, BINARY];
   if (embedded) {
     for (const [name, port] of Object.entries(broker.ports)) {
-      environment[`POLYCAST_SERVER__${name.toUpperCase()}`] = `127.0.0.1:${port}`;
+      environment[`POLYCAST_SERVER__${name.toUpperCase()}`] = `${host}:${port}`;
     }
   } else {
     broker.configure(options);
