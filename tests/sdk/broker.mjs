@@ -30,7 +30,6 @@ export function configuration({ ports, shards = 1, server = "", app = "", namesp
   return `
 [server]
 http = "127.0.0.1:${ports.http}"
-tcp = "127.0.0.1:${ports.tcp}"
 ops = "127.0.0.1:${ports.ops}"
 shards = ${shards}
 ${server}
@@ -67,7 +66,7 @@ export async function launch(t, { embedded = false, wrapper = [], ports, host = 
   if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: cargo build --release`);
   const directory = mkdtempSync(join(tmpdir(), "polycast-test-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
-  const broker = new Broker(ports ?? { http: await freePort(), tcp: await freePort(), ops: await freePort() }, directory);
+  const broker = new Broker(ports ?? { http: await freePort(), ops: await freePort() }, directory);
   const environment = { ...process.env, NO_COLOR: "1" };
   const command = [...wrapper, BINARY];
   if (embedded) {

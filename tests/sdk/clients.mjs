@@ -1,5 +1,6 @@
 // The SDKs under test, unmodified, behind one small face; and a raw client for what no SDK shows.
 
+import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { Centrifuge as Centrifuge5 } from "centrifuge5";
 import jsonwebtoken from "jsonwebtoken";
@@ -17,8 +18,14 @@ export function token(user, { info, seconds, secret = SECRET, ...claims } = {}) 
   return jsonwebtoken.sign(payload, secret, { algorithm: "HS256", noTimestamp: true });
 }
 
-/** The second in which a token expires. */
-export const expiry = (text) => jsonwebtoken.decode(text).exp;
+/** What remains after `exp` until the server closes, in milliseconds: `expired_close_delay`. */
+const GRACE_MS = 25_000;
+
+/** `at_ms`, wall clock: when the connection of the token `text` was closed for its expiry, to the second. */
+export function assertClosedOnTime(at_ms, text) {
+  const after_exp = at_ms - jsonwebtoken.decode(text).exp * 1000;
+  assert.ok(Math.abs(after_exp - GRACE_MS) <= 1_000, `closed ${after_exp} ms after exp`);
+}
 
 /**
  * Connects centrifuge-js 2 and subscribes. `heard` fills with publications, `ends` with disconnects, `connects`

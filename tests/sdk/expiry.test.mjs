@@ -1,20 +1,10 @@
 // Tokens end: a client that refreshes stays, one that does not is closed when its grace is over.
 
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
 import { describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { startBroker, until } from "./broker.mjs";
-import { openBrowser, serve } from "./browser.mjs";
-import { Raw, WebSocket, expiry, hears, listen2, listen5, token } from "./clients.mjs";
-
-/** What remains of `exp` when the server closes, in milliseconds: `expired_close_delay`. */
-const GRACE_MS = 25_000;
-
-function assertClosedOnTime(at_ms, text) {
-  const after_exp = at_ms - expiry(text) * 1000;
-  assert.ok(Math.abs(after_exp - GRACE_MS) <= 1_000, `closed ${after_exp} ms after exp`);
-}
+import { Raw, WebSocket, assertClosedOnTime, hears, listen2, listen5, token } from "./clients.mjs";
 
 /** A WebSocket class that also keeps every frame that came and every close, with code, reason and time. */
 function recorded() {
@@ -93,42 +83,6 @@ describe("expiry", { concurrency: true }, () => {
       assert.equal(refused.connect ?? refused.result, undefined);
     });
   }
-
-  test("centrifuge-js 2.8.5 in a browser whose refresh endpoint answers 404 is closed, then told 109", async (t) => {
-    const text = fresh();
-    const bundle = createRequire(import.meta.url).resolve("centrifuge2");
-    const html = '<!doctype html><title>an application</title><script src="/centrifuge.js"></script>';
-    const site = await serve(t, { "/": { html }, "/centrifuge.js": bundle });
-    const broker = await startBroker(t, { server: `allowed_origins = ["${site.origin}"]` });
-    const page = await (await openBrowser(t)).newPage();
-    const frames = [];
-    page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => frames.push(payload.toString())));
-    await page.addInitScript(() => {
-      window.closes = [];
-      window.WebSocket = class extends WebSocket {
-        constructor(...parameters) {
-          super(...parameters);
-          this.addEventListener("close", ({ code, reason }) => window.closes.push({ code, reason, at_ms: Date.now() }));
-        }
-      };
-    });
-    await page.goto(site.origin);
-    await page.evaluate(([url, token]) => {
-      window.centrifuge = new Centrifuge(url);
-      window.centrifuge.setToken(token);
-      window.heard = [];
-      window.centrifuge.subscribe("chat", (message) => window.heard.push(message.data));
-      window.centrifuge.connect();
-    }, [broker.websocket, text]);
-    await until(() => page.evaluate(() => window.centrifuge.isConnected()), "the browser connects");
-    await page.waitForFunction(() => window.closes.length > 0, null, { timeout: 35_000 });
-    const { code, reason, at_ms } = await page.evaluate(() => window.closes[0]);
-    assert.equal(code, 3005);
-    assert.deepEqual(JSON.parse(reason), { reason: "expired", reconnect: true });
-    assertClosedOnTime(at_ms, text);
-    assert.ok(site.missed.includes("POST /centrifuge/refresh"), site.missed.join(", "));
-    await until(() => frames.some((frame) => frame.includes('"code":109')), () => `109 in ${frames.join(" | ")}`, 10_000);
-  });
 
   test("a browser from an origin that is not listed is refused", async (t) => {
     const broker = await startBroker(t, { server: 'allowed_origins = ["http://elsewhere.test"]' });

@@ -4,14 +4,16 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { OPEN_NAMESPACE, launch, startBroker, until } from "../sdk/broker.mjs";
+import { OPEN_NAMESPACE, freePort, launch, startBroker, until } from "../sdk/broker.mjs";
 import { Raw, hears, listen2, listen5, token, within } from "../sdk/clients.mjs";
 
 const DENY = fileURLToPath(new URL("deny_io_uring.py", import.meta.url));
 
-/** How long a drain takes in these tests; the key of `[server]` that says so. */
-const DRAIN_S = 3;
-const DRAINING = `drain_seconds = ${DRAIN_S}`;
+/** Until the first close of a drain, and from the first to the last, in milliseconds. */
+const GRACE_MS = 500;
+const SPREAD_MS = 3_000;
+const DRAINING = `drain_grace = "${GRACE_MS}ms"\ndrain_spread = "${SPREAD_MS}ms"`;
+const DRAINING_LONG = 'drain_grace = "60s"\ndrain_spread = "60s"';
 
 /** EX_CONFIG of sysexits.h: the operator must change something before a start can succeed. */
 const REFUSED = 78;
@@ -31,19 +33,21 @@ describe("process", { concurrency: true }, () => {
     const clients = await connectMany(t, broker, 40);
     const began = Date.now();
     broker.signal("SIGTERM");
-    await until(() => broker.status("/ready").then((status) => status === 503), "/ready answers 503", DRAIN_S * 1000);
+    await until(() => broker.status("/ready").then((status) => status === 503), "/ready answers 503", GRACE_MS);
     assert.equal(await broker.status("/health"), 200, "it still lives");
-    const closes = await Promise.all(clients.map((client) => within(client.closed, "the close", DRAIN_S * 2000)));
+    const late = 2 * (GRACE_MS + SPREAD_MS);
+    const closes = await Promise.all(clients.map((client) => within(client.closed, "the close", late)));
     assert.ok(closes.every(({ code, reason }) => code === 3001 && reason === "shutdown"), JSON.stringify(closes[0]));
     const times = closes.map(({ at_ms }) => at_ms - began).sort((a, b) => a - b);
-    const half = times.filter((time) => time < DRAIN_S * 500).length;
-    assert.ok(half >= 8 && half <= 32, `spread: ${half} of 40 in the first half; ${times}`);
-    assert.ok(times.at(-1) <= DRAIN_S * 1000 + 1000, `the last after ${times.at(-1)} ms`);
+    const half = times.filter((time) => time < GRACE_MS + SPREAD_MS / 2).length;
+    assert.ok(times[0] >= GRACE_MS - 50, `the first after ${times[0]} ms`);
+    assert.ok(half >= 12 && half <= 28, `spread: ${half} of 40 in the first half; ${times}`);
+    assert.ok(times.at(-1) <= GRACE_MS + SPREAD_MS + 500, `the last after ${times.at(-1)} ms`);
     assert.equal((await within(broker.exited, "the exit")).code, 0);
   });
 
   test("a second SIGTERM ends at once", async (t) => {
-    const broker = await startBroker(t, { server: "drain_seconds = 60" });
+    const broker = await startBroker(t, { server: DRAINING_LONG });
     await connectMany(t, broker, 4);
     broker.signal("SIGTERM");
     await until(() => broker.status("/ready").then((status) => status === 503), "/ready answers 503");
@@ -55,7 +59,7 @@ describe("process", { concurrency: true }, () => {
   });
 
   test("without clients SIGTERM ends soon", async (t) => {
-    const broker = await startBroker(t, { server: "drain_seconds = 60" });
+    const broker = await startBroker(t, { server: DRAINING_LONG });
     broker.signal("SIGTERM");
     assert.equal((await within(broker.exited, "the exit", 3_000)).code, 0);
   });
@@ -105,7 +109,7 @@ describe("process", { concurrency: true }, () => {
   test("a second start on the same address is refused", async (t) => {
     const first = await startBroker(t);
     for (const taken of ["http", "ops"]) {
-      const ports = { http: first.ports.http + 3, tcp: first.ports.tcp + 3, ops: first.ports.ops + 3, [taken]: first.ports[taken] };
+      const ports = { http: await freePort(), ops: await freePort(), [taken]: first.ports[taken] };
       const second = await launch(t, { ports });
       assert.equal((await within(second.exited, "the exit")).code, REFUSED, second.output());
       assert.match(second.output(), new RegExp(`127\\.0\\.0\\.1:${first.ports[taken]} is already in use`));

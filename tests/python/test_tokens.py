@@ -1,0 +1,3 @@
+import jwt
+def test_version():
+    assert jwt.__version__.startswith("2.")
