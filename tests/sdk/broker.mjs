@@ -24,15 +24,19 @@ allow_publish_for_client = true
 `;
 
 /**
- * A configuration file's text. `server`, `app`: lines of TOML for these tables; `namespaces`: whole tables.
+ * A configuration file's text. `server`, `limits`, `app`: lines of TOML for these tables; `namespaces`: whole tables.
  */
-export function configuration({ ports, shards = 1, server = "", app = "", namespaces = OPEN_NAMESPACE, secret = SECRET }) {
+export function configuration({
+  ports, shards = 1, server = "", limits = "", app = "", namespaces = OPEN_NAMESPACE, secret = SECRET,
+}) {
   return `
 [server]
 http = "127.0.0.1:${ports.http}"
 ops = "127.0.0.1:${ports.ops}"
 shards = ${shards}
 ${server}
+[limits]
+${limits}
 [[apps]]
 id = "1"
 key = "app-key"

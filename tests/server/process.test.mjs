@@ -28,7 +28,7 @@ async function connectMany(t, broker, count) {
 const lines = (text) => text.split("\n").filter((line) => line.trim());
 
 describe("process", { concurrency: true }, () => {
-  test("SIGTERM drains: not ready, closes spread over the time, exit 0", async (t) => {
+  test("T8.19 SIGTERM drains: not ready, closes spread over the time, exit 0", async (t) => {
     const broker = await startBroker(t, { server: DRAINING });
     const clients = await connectMany(t, broker, 40);
     const began = Date.now();
@@ -120,7 +120,7 @@ describe("process", { concurrency: true }, () => {
   });
 
   for (const error of ["EPERM", "ENOSYS"]) {
-    test(`io_uring refused with ${error}: one line, and what to do`, async (t) => {
+    test(`T7.16 io_uring refused with ${error}: one line, and what to do`, async (t) => {
       const broker = await launch(t, { wrapper: ["python3", DENY, error] });
       assert.equal((await within(broker.exited, "the exit")).code, REFUSED, broker.output());
       const told = lines(broker.output()).filter((line) => /io_uring/.test(line));
@@ -129,7 +129,7 @@ describe("process", { concurrency: true }, () => {
     });
   }
 
-  test("a mistake in the file is refused by name", async (t) => {
+  test("T1.6 a mistake in the file is refused by name", async (t) => {
     for (const [mistake, named] of [
       [{ server: "alowed_origins = []" }, "alowed_origins"],
       [{ app: 'api_keys = "x"' }, "api_keys"],
@@ -142,7 +142,7 @@ describe("process", { concurrency: true }, () => {
     }
   });
 
-  test("secrets and tokens never reach the log", async (t) => {
+  test("T1.7 secrets and tokens never reach the log", async (t) => {
     const secret = "a secret that nobody else would write";
     const broker = await startBroker(t, { secret });
     const good = token("42", { secret, info: { word: "payload-of-the-token" } });
