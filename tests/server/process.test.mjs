@@ -1,13 +1,15 @@
 // The process and its operator: start, refusal to start, reload, drain.
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { OPEN_NAMESPACE, freePort, launch, startBroker, until } from "../sdk/broker.mjs";
+import { OPEN_NAMESPACE, ROOT, freePort, launch, startBroker, until } from "../sdk/broker.mjs";
 import { Raw, hears, listen2, listen5, token, within } from "../sdk/clients.mjs";
 
-const DENY = fileURLToPath(new URL("deny_io_uring.py", import.meta.url));
+const SECCOMP = fileURLToPath(new URL("seccomp.py", import.meta.url));
+const PROFILE = join(ROOT, "tuning/seccomp.json");
 
 /** Until the first close of a drain, and from the first to the last, in milliseconds. */
 const GRACE_MS = 500;
@@ -121,13 +123,29 @@ describe("process", { concurrency: true }, () => {
 
   for (const error of ["EPERM", "ENOSYS"]) {
     test(`T7.16 io_uring refused with ${error}: one line, and what to do`, async (t) => {
-      const broker = await launch(t, { wrapper: ["python3", DENY, error] });
+      const broker = await launch(t, { wrapper: ["python3", SECCOMP, error] });
       assert.equal((await within(broker.exited, "the exit")).code, REFUSED, broker.output());
       const told = lines(broker.output()).filter((line) => /io_uring/.test(line));
       assert.equal(told.length, 1, broker.output());
       assert.match(told[0], error === "EPERM" ? /seccomp|kernel\.io_uring_disabled|permi/i : /kernel|seccomp/i);
     });
   }
+
+  test("the container profile of tuning/ lets it do all it does", async (t) => {
+    const broker = await startBroker(t, { wrapper: ["python3", SECCOMP, PROFILE], shards: 2, server: DRAINING });
+    const listener = await listen5(t, broker, "chat", { token: token("42") });
+    await broker.publish("chat", "heard");
+    assert.deepEqual(await hears(listener, 1), ["heard"]);
+    broker.configure({ shards: 2, server: DRAINING, secret: "another" });
+    broker.signal("SIGHUP");
+    await until(async () => {
+      const raw = await Raw.open(t, broker);
+      raw.send({ id: 1, connect: { token: token("43", { secret: "another" }) } });
+      return Promise.race([raw.closed.then(() => false), raw.next().then((reply) => reply.connect !== undefined)]);
+    }, "the reload");
+    broker.signal("SIGTERM");
+    assert.equal((await within(broker.exited, "the exit")).code, 0);
+  });
 
   test("T1.6 a mistake in the file is refused by name", async (t) => {
     for (const [mistake, named] of [
