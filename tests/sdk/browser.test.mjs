@@ -8,7 +8,6 @@ import { openBrowser, serve } from "./browser.mjs";
 import { assertClosedOnTime, token } from "./clients.mjs";
 
 test("centrifuge-js 2.8.5 in a browser whose refresh endpoint answers 404 is closed, then told 109", async (t) => {
-  const text = token("42", { seconds: 3 });
   const bundle = createRequire(import.meta.url).resolve("centrifuge2");
   const html = '<!doctype html><title>an application</title><script src="/centrifuge.js"></script>';
   const site = await serve(t, { "/": { html }, "/centrifuge.js": bundle });
@@ -26,6 +25,8 @@ test("centrifuge-js 2.8.5 in a browser whose refresh endpoint answers 404 is clo
     };
   });
   await page.goto(site.origin);
+  // Three seconds from here: a browser may take longer than that to start.
+  const text = token("42", { seconds: 3 });
   await page.evaluate(([url, token]) => {
     window.centrifuge = new Centrifuge(url);
     window.centrifuge.setToken(token);
