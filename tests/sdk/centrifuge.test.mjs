@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { API_KEY, startBroker } from "./broker.mjs";
-import { Raw, hears, listen2, listen5, token } from "./clients.mjs";
+import { Raw, hears, listen2, listen3, listen4, listen5, token } from "./clients.mjs";
 
-const GENERATIONS = [["centrifuge-js 2.8.5", listen2], ["centrifuge-js 5", listen5]];
+const GENERATIONS = [
+  ["centrifuge-js 2.8.5", listen2], ["centrifuge-js 3", listen3], ["centrifuge-js 4", listen4], ["centrifuge-js 5", listen5],
+];
 const INFO = { name: "Alexander Emelin" };
 
 describe("centrifuge", { concurrency: true }, () => {

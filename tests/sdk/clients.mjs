@@ -7,8 +7,9 @@ import jsonwebtoken from "jsonwebtoken";
 import WebSocket from "ws";
 import { SECRET, until } from "./broker.mjs";
 
-export const Centrifuge2 = createRequire(import.meta.url)("centrifuge2");
-export { Centrifuge5, WebSocket };
+const require = createRequire(import.meta.url);
+export const Centrifuge2 = require("centrifuge2");
+export { WebSocket };
 
 /** A connection token made by a library that is not ours. Without `seconds` it never expires. */
 export function token(user, { info, seconds, secret = SECRET, ...claims } = {}) {
@@ -57,8 +58,14 @@ export async function listen2(t, broker, channel, options) {
 }
 
 /** Connects centrifuge-js 5 and subscribes: as `listen2`. */
-export async function listen5(t, broker, channel, options) {
-  const client = new Centrifuge5(broker.websocket, { websocket: WebSocket, ...options });
+export const listen5 = (...parameters) => listenModern(Centrifuge5, ...parameters);
+
+/** Its predecessors with the same interface, the first to speak version 2 of the protocol. */
+export const listen3 = (...parameters) => listenModern(require("centrifuge3").Centrifuge, ...parameters);
+export const listen4 = (...parameters) => listenModern(require("centrifuge4").Centrifuge, ...parameters);
+
+async function listenModern(Centrifuge, t, broker, channel, options) {
+  const client = new Centrifuge(broker.websocket, { websocket: WebSocket, ...options });
   const subscription = client.newSubscription(channel);
   const listener = {
     client, heard: [], connects: [], ends: [], errors: [],
@@ -77,7 +84,7 @@ export async function listen5(t, broker, channel, options) {
   });
   subscription.subscribe();
   client.connect();
-  await within(subscribed, "centrifuge-js 5 subscribes");
+  await within(subscribed, "a client of version 2 subscribes");
   // The first "connecting" belongs to `connect()`; ends are what comes after it.
   listener.ends.length = 0;
   return listener;
