@@ -75,6 +75,7 @@ describe("expiry", { concurrency: true }, () => {
       if (generation === "1") assert.deepEqual(JSON.parse(reason), { reason: "expired", reconnect: true });
       else assert.equal(reason, "connection expired");
       assertClosedOnTime(at_ms, text);
+      assert.equal((await broker.metrics()).sum("polycast_connections_expired_total"), 1);
 
       const refused = await (await Raw.open(t, broker)).ask(login);
       assert.equal(refused.id, 1);

@@ -8,7 +8,7 @@ import { hears, listen2, listen5, token } from "./clients.mjs";
 
 // Names of metrics, each with a label `shard`.
 const SUBSCRIPTIONS = "polycast_subscriptions";
-const PUBLICATIONS = "polycast_publications_total";
+const PUBLICATIONS = "polycast_publishes_total";
 const SHARDS = ["0", "1"];
 
 /** Publishes over a connection of its own; the kernel gives it to one of the shards. */

@@ -1,6 +1,7 @@
 // The process and its operator: start, refusal to start, reload, drain.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -145,6 +146,13 @@ describe("process", { concurrency: true }, () => {
     }, "the reload");
     broker.signal("SIGTERM");
     assert.equal((await within(broker.exited, "the exit")).code, 0);
+  });
+
+  test("README lists every metric, and none that is not there", async (t) => {
+    const broker = await startBroker(t, { shards: 2 });
+    const served = new Set((await broker.metrics()).samples.map(({ name }) => name));
+    const listed = new Set((await readFile(join(ROOT, "README.md"), "utf8")).match(/\bpolycast_[a-z_]+/g));
+    assert.deepEqual([...listed].sort(), [...served].sort());
   });
 
   test("T1.6 a mistake in the file is refused by name", async (t) => {

@@ -200,8 +200,9 @@ describe("WebSocket frames", { concurrency: true }, () => {
       const numbers = (await hears(reader, count, 30_000)).map(({ number }) => number);
       assert.deepEqual(numbers, [...Array(count).keys()]);
     }
-    const info = () => broker.api("info", {});
-    await until(async () => (await info()).nodes[0].num_clients === readers.length, "the stalled client is gone", 20_000);
+    const slow = async () => (await broker.metrics()).sum("polycast_slow_consumers_total");
+    await until(async () => await slow() === 1, "the stalled client is gone, and counted", 20_000);
+    await until(async () => (await broker.metrics()).sum("polycast_queue_bytes") === 0, "its queue is given back");
   });
 
   test("T6.14 a reset in the middle of anything is worth no log line", async (t) => {
