@@ -19,6 +19,25 @@ pub enum Message<'a> {
     Binary(&'a mut [u8]),
 }
 
+/// What clients may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    Centrifuge,
+}
+
+impl Dialect {
+    /// All of them, in the order of [`Self::index`].
+    pub const ALL: [Self; 1] = [Self::Centrifuge];
+
+    /// How many there are: tables per dialect have this length.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Place in a table per dialect.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// How the server finds out that a peer is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heartbeat {
@@ -36,8 +55,18 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// All of them, in the order of [`Self::index`].
+    pub const ALL: [Self; 2] = [Self::CentrifugeV1Json, Self::CentrifugeV2Json];
+
     /// How many there are: tables per variant have this length.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The dialect whose variant it is.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::CentrifugeV1Json | Self::CentrifugeV2Json => Dialect::Centrifuge,
+        }
+    }
 
     /// Place in a table per variant.
     pub fn index(self) -> usize {
@@ -126,6 +155,12 @@ impl Codec {
     pub fn close_frame(&self, disconnect: &Disconnect) -> Option<CloseFrame> {
         match self {
             Self::Centrifuge(codec) => Some(codec.close_frame(disconnect)),
+        }
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Centrifuge(_) => Dialect::Centrifuge,
         }
     }
 

@@ -96,15 +96,15 @@ impl Shard {
         if expires_s == 0 {
             return None;
         }
-        let grace_ms = self.dialect_settings(slot).map_or(0, |settings| settings.expired_close_delay_ms);
+        let grace_ms = self.rules(slot).map_or(0, |rules| rules.expiry_grace_ms);
         let spread_ms = u64::from(slot.0).wrapping_mul(0x9E37_79B9) % EXPIRY_SPREAD_MS;
         Some(u64::from(expires_s) * 1_000 + u64::from(grace_ms) + spread_ms)
     }
 
     fn heartbeat(&mut self, slot: Slot, pending_receives: bool) {
         let Some(codec) = self.codec(slot) else { return };
-        let (interval_ms, timeout_ms) = match self.dialect_settings(slot) {
-            Some(settings) => (settings.ping_interval_ms, settings.pong_timeout_ms),
+        let (interval_ms, timeout_ms) = match self.rules(slot) {
+            Some(rules) => (rules.ping_interval_ms, rules.pong_timeout_ms),
             None => (0, 0),
         };
         let now_ms = self.now.monotonic_ms;
@@ -157,8 +157,8 @@ impl Shard {
         if !self.connections.cold(slot).awaits_pong {
             return;
         }
-        let (interval_ms, timeout_ms) = match self.dialect_settings(slot) {
-            Some(settings) => (u64::from(settings.ping_interval_ms), u64::from(settings.pong_timeout_ms)),
+        let (interval_ms, timeout_ms) = match self.rules(slot) {
+            Some(rules) => (u64::from(rules.ping_interval_ms), u64::from(rules.pong_timeout_ms)),
             None => return,
         };
         let pinged_ms = self.tick_ms(self.connections.cold(slot).heartbeat_at).saturating_sub(timeout_ms);

@@ -21,8 +21,6 @@ const OWN_LOG_SUBSCRIBERS_MIN: usize = 16;
 /// Channels with a log of their own at once; further ones share the shard's.
 const OWN_LOGS_MAX: usize = 256;
 
-const VARIANTS: [Variant; Variant::COUNT] = [Variant::CentrifugeV1Json, Variant::CentrifugeV2Json];
-
 impl Shard {
     /// Puts the publication into every subscriber's queue. O(subscribers), no allocation per subscriber.
     pub(super) fn fan_out(&mut self, handle: u32, numbered: &Numbered) {
@@ -47,7 +45,7 @@ impl Shard {
             let frame = match frames[index] {
                 Some(frame) => frame,
                 None => {
-                    let variant = VARIANTS[index];
+                    let variant = Variant::ALL[index];
                     self.scratch.clear();
                     variant.encode_publication(
                         &channel.key.name,
@@ -70,7 +68,7 @@ impl Shard {
                 self.dirty.push_back(slot.0);
             }
             // One publication into an empty queue is never slow.
-            if hot.outbox.queued_bytes() > queue_bytes_max && hot.outbox.queued_bytes() > frame.len() {
+            if hot.outbox.queued_bytes() > queue_bytes_max[index] && hot.outbox.queued_bytes() > frame.len() {
                 self.slow.push(slot);
             }
         }

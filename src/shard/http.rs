@@ -259,13 +259,16 @@ impl Shard {
             append_response(429, TEXT, &headers, text.as_bytes(), false, &mut response);
             return Ok(Step::Answer { response, keep_alive: false });
         }
-        let settings = &self.config.apps[usize::from(app.0)];
+        let settings = &self.apps[usize::from(app.0)];
         let request = UpgradeRequest { path, query: head.query, subprotocols: &upgrade.subprotocols };
-        let accepted = match Codec::for_upgrade(&request).filter(|_| settings.centrifuge.is_some()) {
+        let accepted = match Codec::for_upgrade(&request) {
             None => return Ok(text_answer(404, ENDPOINTS, false)),
             Some(Err(error)) => return Ok(text_answer(400, &format!("{error}\n"), false)),
             Some(Ok(accepted)) => accepted,
         };
+        if settings.rules(accepted.codec.dialect()).is_none() {
+            return Ok(text_answer(404, ENDPOINTS, false));
+        }
         if let Some(origin) = upgrade.origin
             && !origin_allowed(origin, head.host(), &self.config.server.allowed_origins)
         {
@@ -281,10 +284,8 @@ impl Shard {
     }
 
     fn become_websocket(&mut self, slot: Slot, codec: Codec, app: AppIndex, response: &[u8]) {
-        let stale_ms = self.config.apps[usize::from(app.0)]
-            .centrifuge
-            .as_ref()
-            .map_or(0, |settings| u64::from(settings.stale_close_delay_ms));
+        let rules = self.apps[usize::from(app.0)].rules(codec.dialect());
+        let authentication_ms = rules.map_or(0, |rules| u64::from(rules.authentication_ms));
         self.push_bytes(slot, &[], response);
         if let Transport::Http(http) = &self.connections.cold(slot).transport {
             let peer = http.peer;
@@ -296,7 +297,7 @@ impl Shard {
         let cold = self.connections.cold_mut(slot);
         cold.transport = Transport::WebSocket(codec);
         cold.app = app.0;
-        self.set_phase_deadline(slot, stale_ms);
+        self.set_phase_deadline(slot, authentication_ms);
     }
 
     /// Whether limits per address are set, and hold for this peer. A proxy speaks for many.

@@ -25,6 +25,7 @@ mod outbox;
 mod owner;
 mod seal;
 mod session;
+mod settings;
 mod subscribe;
 mod survey;
 mod users;
@@ -44,10 +45,8 @@ use self::operations::Operations;
 use self::outbox::{Chunks, Log, Range};
 use self::owner::Asked;
 use self::seal::Seal;
+use self::settings::{AppSettings, prepare};
 use self::users::Users;
-use crate::auth::api_key::ApiKey;
-use crate::auth::claims::Policy;
-use crate::auth::token::Keys;
 use crate::config::Config;
 use crate::core::error::ClientError;
 use crate::core::ids::{AppIndex, ConnectionId, ShardId, Slot};
@@ -84,7 +83,7 @@ pub struct Shard {
     now: Now,
     started_ms: u64,
     config: Arc<Config>,
-    apps: Vec<AppKeys>,
+    apps: Vec<AppSettings>,
     seal: Seal,
     node_uid: Box<str>,
     index_page: Arc<[u8]>,
@@ -123,15 +122,6 @@ pub struct Shard {
     ready: Vec<crate::core::publication::Numbered>,
     due: Vec<u32>,
     slow: Vec<Slot>,
-}
-
-/// One app's secrets, prepared for use.
-#[derive(Debug)]
-struct AppKeys {
-    token_keys: Option<Keys>,
-    policy: Policy,
-    api_key: Option<ApiKey>,
-    queue_bytes_max: u32,
 }
 
 /// What waits for an answer from elsewhere.
@@ -431,7 +421,8 @@ impl Shard {
 
     /// Bytes that may wait for this connection.
     fn queue_bytes_max(&self, slot: Slot) -> u32 {
-        self.apps[usize::from(self.connections.cold(slot).app)].queue_bytes_max
+        let app = &self.apps[usize::from(self.connections.cold(slot).app)];
+        app.queue_bytes_max[self.codec(slot).map_or(0, |codec| codec.variant().index())]
     }
 
     /// How logs name a connection.
@@ -452,26 +443,4 @@ impl Shard {
 fn share_of(config: &Config, shards: u16) -> Share {
     let limits = &config.limits;
     Share::of(limits.connections_per_address_max, limits.handshakes_per_address_per_second, shards)
-}
-
-fn prepare(config: &Config) -> Vec<AppKeys> {
-    let prepared = config.apps.iter().map(|app| {
-        let centrifuge = app.centrifuge.as_ref();
-        AppKeys {
-            token_keys: app
-                .token_hmac_secret_key
-                .as_ref()
-                .and_then(|current| Keys::new(current, app.token_hmac_previous_secret_key.as_ref())),
-            policy: Policy {
-                audience: centrifuge.and_then(|settings| settings.token_audience.clone()),
-                issuer: centrifuge.and_then(|settings| settings.token_issuer.clone()),
-                disallow_anonymous: centrifuge.is_some_and(|s| s.disallow_anonymous_connection_tokens),
-                info_bytes_max: config.limits.info_bytes_max,
-            },
-            api_key: app.api_key.as_ref().and_then(ApiKey::new),
-            queue_bytes_max: centrifuge
-                .map_or(1 << 20, |settings| u32::try_from(settings.queue_max_size).unwrap_or(u32::MAX)),
-        }
-    });
-    prepared.collect()
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::connection::Phase;
+use super::settings::Rules;
 use super::waiting::Ticket;
 use super::{Operation, Shard};
 use crate::auth::{Identity, TokenError, log_id, verify_connection};
-use crate::config::Centrifuge;
 use crate::core::channel::check_name;
 use crate::core::command::{Command, Request, Subscribe};
 use crate::core::disconnect::Disconnect;
@@ -72,19 +72,20 @@ impl Shard {
         self.parked.push(self.connections.id(slot));
     }
 
-    /// The settings of the client's dialect in its app. A reload may have switched the dialect off; clients that
-    /// are connected keep being served by what was in force.
-    pub(super) fn dialect_settings(&self, slot: Slot) -> Option<&Centrifuge> {
-        self.config.apps[usize::from(self.connections.cold(slot).app)].centrifuge.as_ref()
+    /// The rules of the connection's dialect in its app. `None`: it is not a client's, or a reload has switched
+    /// the dialect off.
+    pub(super) fn rules(&self, slot: Slot) -> Option<&Rules> {
+        let dialect = self.codec(slot)?.dialect();
+        self.apps[usize::from(self.connections.cold(slot).app)].rules(dialect)
     }
 
     fn connect(&mut self, slot: Slot, tag: u32, token: &str) {
-        let Some(settings) = self.dialect_settings(slot) else {
+        let Some(rules) = self.rules(slot) else {
             self.disconnect(slot, Disconnect::NotAvailable);
             return;
         };
         if token.is_empty() {
-            if settings.allow_anonymous_connect_without_token {
+            if rules.allow_without_token {
                 let anonymous = Identity {
                     user: Box::default(),
                     info: None,
@@ -120,9 +121,12 @@ impl Shard {
 
     fn verify(&mut self, slot: Slot, token: &str) -> Result<Identity, TokenError> {
         let app = &self.apps[usize::from(self.connections.cold(slot).app)];
-        match &app.token_keys {
-            Some(keys) => verify_connection(token, keys, &app.policy, &mut self.json, self.now.unix_s()),
-            None => Err(TokenError::BadSignature),
+        let rules = self.codec(slot).and_then(|codec| app.rules(codec.dialect()));
+        match (&app.token_keys, rules) {
+            (Some(keys), Some(rules)) => {
+                verify_connection(token, keys, &rules.policy, &mut self.json, self.now.unix_s())
+            }
+            _ => Err(TokenError::BadSignature),
         }
     }
 
@@ -155,7 +159,7 @@ impl Shard {
         self.users.insert(&mut self.connections, slot);
         let Some(codec) = self.codec(slot) else { return };
         self.connections.hot_mut(slot).variant = codec.variant().index() as u8;
-        let interval_ms = self.dialect_settings(slot).map_or(0, |settings| settings.ping_interval_ms);
+        let interval_ms = self.rules(slot).map_or(0, |rules| rules.ping_interval_ms);
         self.schedule_first_ping(slot, interval_ms);
         let ping_interval_s = match codec.heartbeat() {
             Heartbeat::Application => interval_ms / 1_000,
@@ -238,14 +242,14 @@ impl Shard {
     fn check_subscribe(&self, slot: Slot, name: &str) -> Result<(), ClientError> {
         let cold = self.connections.cold(slot);
         let app = &self.config.apps[usize::from(cold.app)];
-        let settings = app.centrifuge.as_ref().ok_or(ClientError::NotAvailable)?;
+        let rules = self.rules(slot).ok_or(ClientError::NotAvailable)?;
         let namespace = app.namespace(name).ok_or(ClientError::UnknownChannel)?;
-        check_name(name, settings.channel_max_length).map_err(|_| ClientError::BadRequest)?;
+        check_name(name, rules.channel_bytes_max).map_err(|_| ClientError::BadRequest)?;
         let known = self.channels.find(self.connections.app(slot), name);
         if known.is_some_and(|handle| cold.subscriptions.contains(handle)) {
             return Err(ClientError::AlreadySubscribed);
         }
-        if cold.subscriptions.as_slice().len() >= settings.channel_limit {
+        if cold.subscriptions.as_slice().len() >= rules.channels_max {
             return Err(ClientError::LimitExceeded);
         }
         may_subscribe(name, namespace, Claimant { user: &cold.user, proven: false })
@@ -294,9 +298,9 @@ impl Shard {
     fn check_publish(&self, slot: Slot, name: &str, data: &Payload) -> Result<(), ClientError> {
         let cold = self.connections.cold(slot);
         let app = &self.config.apps[usize::from(cold.app)];
-        let settings = app.centrifuge.as_ref().ok_or(ClientError::NotAvailable)?;
+        let rules = self.rules(slot).ok_or(ClientError::NotAvailable)?;
         let namespace = app.namespace(name).ok_or(ClientError::UnknownChannel)?;
-        check_name(name, settings.channel_max_length).map_err(|_| ClientError::BadRequest)?;
+        check_name(name, rules.channel_bytes_max).map_err(|_| ClientError::BadRequest)?;
         if data.len() > self.config.limits.publication_bytes_max {
             return Err(ClientError::LimitExceeded);
         }
