@@ -34,6 +34,10 @@ impl Shard {
             self.park(slot);
             return;
         }
+        if matches!(request.command, Command::Subscribe(_)) && self.awaits_reply(slot) {
+            self.waiting(slot).held.push_front(request);
+            return;
+        }
         let Request { tag, command } = request;
         let cold = self.connections.cold(slot);
         if let Command::Connect { token } = command {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::core::command::Request;
+use crate::core::command::{Command, Request};
 
 /// Exists only while something is awaited or held back.
 #[derive(Debug, Default)]
@@ -71,7 +71,14 @@ impl Waiting {
 
     /// Whether further commands must wait.
     pub fn is_blocked(&self) -> bool {
-        self.barrier || self.parked || self.replies.len() >= REPLIES_MAX
+        self.barrier || self.parked || self.replies.len() >= REPLIES_MAX || self.holds_subscribe()
+    }
+
+    /// A subscribe is carried out only when its reply can leave at once: behind an awaited reply it would be
+    /// overtaken by the channel's first publications.
+    fn holds_subscribe(&self) -> bool {
+        let next = self.held.front().map(|request| &request.command);
+        !self.replies.is_empty() && matches!(next, Some(Command::Subscribe(_)))
     }
 
     /// Whether nothing is awaited nor held, so that the memory can go.
@@ -88,6 +95,19 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::command::Subscribe;
+
+    #[test]
+    fn a_subscribe_waits_for_the_replies_before_it() {
+        let mut waiting = Waiting::default();
+        let ticket = waiting.promise();
+        let subscribe = Subscribe { channel: "a".into(), token: "".into() };
+        waiting.held.push_back(Request { tag: 2, command: Command::Subscribe(subscribe) });
+        assert!(waiting.is_blocked());
+        waiting.complete(ticket, b"published".to_vec());
+        assert!(waiting.next_ready().is_some());
+        assert!(!waiting.is_blocked());
+    }
 
     #[test]
     fn replies_leave_in_request_order() {
