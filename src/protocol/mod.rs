@@ -5,6 +5,8 @@
 
 pub mod centrifuge;
 
+use std::borrow::Cow;
+
 use crate::core::command::Request;
 use crate::core::disconnect::{CloseFrame, Disconnect};
 use crate::core::event::Event;
@@ -89,6 +91,16 @@ impl Variant {
             Self::CentrifugeV2Json => {
                 centrifuge::encode_publication(Generation::V2, channel, publication, offset, out);
             }
+        }
+    }
+
+    /// The channel of a publication among messages of our own making; `None`: a reply or any other push. For
+    /// queues that must be thinned out.
+    pub fn publication_channel(self, message: &[u8]) -> Option<Cow<'_, str>> {
+        use centrifuge::Generation;
+        match self {
+            Self::CentrifugeV1Json => centrifuge::publication_channel(Generation::V1, message),
+            Self::CentrifugeV2Json => centrifuge::publication_channel(Generation::V2, message),
         }
     }
 

@@ -131,6 +131,12 @@ impl Json {
     }
 }
 
+/// The string at the front of a JSON text of our own making, unescaped, and what follows it. `None`: none is there.
+pub fn leading_string(text: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
+    let (string, rest) = scan::next_value(text).filter(|_| text.first() == Some(&b'"'))?;
+    Some((Value { raw: string }.as_str()?, rest))
+}
+
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -25,6 +25,8 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use crate::core::command::Request;
 use crate::core::disconnect::{CloseFrame, Disconnect};
 use crate::core::event::Event;
@@ -127,6 +129,14 @@ impl Codec {
     /// The generation to speak, known or not.
     fn answering(&self) -> Generation {
         self.generation.unwrap_or(Generation::V2)
+    }
+}
+
+/// The channel of a publication among messages of our own making; `None`: a reply or any other push.
+pub fn publication_channel(generation: Generation, message: &[u8]) -> Option<Cow<'_, str>> {
+    match generation {
+        Generation::V1 => v1::publication_channel(message),
+        Generation::V2 => v2::publication_channel(message),
     }
 }
 

@@ -587,6 +587,35 @@ fn heartbeats_and_names() {
     assert!(size_of::<AnyCodec>() <= 8);
 }
 
+#[test]
+fn only_publications_are_taken_for_publications() {
+    // Shaped like a publication as far as it is the client's choice.
+    let channel = "c\",\"pub\":{\"data\":{";
+    let events = [
+        Event::Connected { tag: 1, client: CLIENT, expires_in_s: None, ping_interval_s: 25 },
+        Event::Refreshed { tag: 1, client: CLIENT, expires_in_s: Some(1) },
+        Event::Subscribed { tag: 1, channel },
+        Event::Unsubscribed { tag: 1, channel },
+        Event::Published { tag: 1, channel },
+        Event::Refused { tag: 1, channel: Some(channel), error: ClientError::BadRequest },
+        Event::Pong { tag: 1 },
+        Event::Ping,
+        Event::Dropped { channel, cause: DropCause::Server },
+        Event::Dropped { channel, cause: DropCause::InsufficientState },
+    ];
+    for generation in [Generation::V1, Generation::V2] {
+        for event in &events {
+            let text = encoded(generation, event);
+            assert_eq!(publication_channel(generation, text.as_bytes()), None, "{text}");
+        }
+        for cut in
+            ["", "{", "{\"push\":{\"channel\":", "{\"push\":{\"channel\":\"c", "{\"push\":{\"channel\":\"c\""]
+        {
+            assert_eq!(publication_channel(generation, cut.as_bytes()), None, "{cut}");
+        }
+    }
+}
+
 fn any_command() -> impl Strategy<Value = String> {
     let value = prop::sample::select(vec![
         "null",
@@ -668,6 +697,8 @@ proptest! {
             let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             let inner = value.get("push").or_else(|| value.get("result")).expect("a push");
             prop_assert_eq!(inner["channel"].as_str(), Some(channel.as_str()));
+            let found = publication_channel(generation, text.as_bytes());
+            prop_assert_eq!(found.as_deref(), Some(channel.as_str()));
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The legacy generation: `{"id","method","params"}` and `{"id","result"}`.
 
+use std::borrow::Cow;
+
 use crate::core::command::{Command, Request};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::event::{DropCause, Event};
 use crate::core::publication::Publication;
-use crate::wire::json::{Object, Value, append_string};
+use crate::wire::json::{Object, Value, append_string, leading_string};
 
 use super::codes;
 use super::command::{self, Method, present};
@@ -83,4 +85,10 @@ pub(super) fn encode_publication(channel: &str, publication: &Publication, offse
     out.extend_from_slice(b",\"data\":");
     append_publication(publication, offset, out);
     out.extend_from_slice(b"}}");
+}
+
+/// The channel, if the message is a publication: every other push begins with its type, every reply with its id.
+pub(super) fn publication_channel(message: &[u8]) -> Option<Cow<'_, str>> {
+    let (channel, rest) = leading_string(message.strip_prefix(b"{\"result\":{\"channel\":")?)?;
+    rest.starts_with(b",\"data\":{").then_some(channel)
 }

@@ -1,11 +1,13 @@
 //! The current generation: `{"id","<command>":{}}` both ways.
 
+use std::borrow::Cow;
+
 use crate::core::command::{Command, Request};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::event::Event;
 use crate::core::publication::Publication;
-use crate::wire::json::{Object, append_string, append_u64};
+use crate::wire::json::{Object, append_string, append_u64, leading_string};
 
 use super::codes;
 use super::command::{self, Method, present};
@@ -98,4 +100,10 @@ pub(super) fn encode_publication(channel: &str, publication: &Publication, offse
     out.extend_from_slice(b",\"pub\":");
     append_publication(publication, offset, out);
     out.extend_from_slice(b"}}");
+}
+
+/// The channel, if the message is a publication. Other pushes name their channel too; what they are comes after.
+pub(super) fn publication_channel(message: &[u8]) -> Option<Cow<'_, str>> {
+    let (channel, rest) = leading_string(message.strip_prefix(b"{\"push\":{\"channel\":")?)?;
+    rest.starts_with(b",\"pub\":{").then_some(channel)
 }

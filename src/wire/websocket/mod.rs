@@ -24,5 +24,6 @@ mod writer;
 pub use assembler::{Assembler, Incoming, Limits};
 pub use violation::Violation;
 pub use writer::{
-    HEADER_BYTES_MAX, append_client_frame, append_close, append_frame, append_ping, append_pong, frame_header,
+    HEADER_BYTES_MAX, append_client_frame, append_close, append_frame, append_ping, append_pong,
+    frame_header, leading_frame,
 };

@@ -529,3 +529,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn our_own_frames_are_found_again() {
+    let mut out = Vec::new();
+    for (payload_bytes, text) in [(0, true), (125, false), (126, true), (65_536, true)] {
+        let payload = vec![b'x'; payload_bytes];
+        out.clear();
+        append_frame(text, &payload, &mut out);
+        let length = out.len();
+        assert_eq!(leading_frame(&out), Some((length, Some(&payload[..]))));
+        assert_eq!(leading_frame(&out[..length - 1]), None);
+        append_ping(b"", &mut out);
+        assert_eq!(leading_frame(&out), Some((length, Some(&payload[..]))));
+        assert_eq!(leading_frame(&out[length..]), Some((2, None)));
+    }
+    for other in [b"".as_slice(), b"HTTP/1.1 101 Switching Protocols\r\n\r\n", b"\x83\x00", b"\x01\x00"] {
+        assert_eq!(leading_frame(other), None, "{other:?}");
+    }
+    assert_eq!(leading_frame(b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff"), None);
+}

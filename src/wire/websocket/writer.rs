@@ -1,5 +1,7 @@
 //! Frames a server sends: final, unmasked, with the shortest length. Format once, share the bytes.
 
+use std::io::Cursor;
+
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -24,6 +26,18 @@ pub fn append_frame(text: bool, payload: &[u8], out: &mut Vec<u8>) {
     out.reserve(header_bytes + payload.len());
     out.extend_from_slice(&header[..header_bytes]);
     out.extend_from_slice(payload);
+}
+
+/// Where the first frame of our own making in `bytes` ends, and the payload if it is a data message. `None`:
+/// these are no whole frame. No allocation.
+pub fn leading_frame(bytes: &[u8]) -> Option<(usize, Option<&[u8]>)> {
+    let mut cursor = Cursor::new(bytes);
+    let (header, payload_bytes) = FrameHeader::parse(&mut cursor).ok()??;
+    let start = usize::try_from(cursor.position()).ok()?;
+    let end = start.checked_add(usize::try_from(payload_bytes).ok()?)?;
+    let is_ours = header.is_final && header.mask.is_none() && !(header.rsv1 || header.rsv2 || header.rsv3);
+    let payload = bytes.get(start..end).filter(|_| is_ours)?;
+    Some((end, matches!(header.opcode, OpCode::Data(_)).then_some(payload)))
 }
 
 /// Appends a ping. `payload`: at most 125 bytes.
