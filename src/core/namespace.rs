@@ -5,7 +5,7 @@
 pub enum SlowConsumer {
     #[default]
     Disconnect,
-    /// Frames not yet handed to the kernel are discarded, oldest first.
+    /// Publications not yet handed to the kernel are left out, oldest first, until half of the bound is free.
     DropOldest,
     /// Only the newest publication of each channel is kept waiting.
     Conflate,

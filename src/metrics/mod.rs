@@ -102,6 +102,8 @@ metrics! {
     Counter auth_api_key "polycast_auth_failures_total" "class=\"api_key\"",
     /// Connections ended by the server because they did not keep up.
     Counter slow_consumers "polycast_slow_consumers_total" "",
+    /// Publications left out of the queues of connections that did not keep up, as their namespace allows.
+    Counter dropped_publications "polycast_dropped_publications_total" "",
     /// Connections ended because their token expired.
     Counter expired "polycast_connections_expired_total" "",
     /// Connections ended because no answer to a ping came.

@@ -6,8 +6,7 @@
 use super::Shard;
 use super::channels::ChannelLog;
 use super::connection::NONE;
-use super::outbox::{Log, Range};
-use crate::core::disconnect::Disconnect;
+use super::outbox::Range;
 use crate::core::ids::Slot;
 use crate::core::publication::Numbered;
 use crate::protocol::Variant;
@@ -74,17 +73,8 @@ impl Shard {
         }
         self.counters.deliveries += deliveries;
         if !self.slow.is_empty() {
-            self.end_slow_consumers();
+            self.judge_slow_consumers();
         }
-    }
-
-    fn end_slow_consumers(&mut self) {
-        let mut slow = std::mem::take(&mut self.slow);
-        for slot in slow.drain(..) {
-            self.counters.slow_consumers += 1;
-            self.disconnect(slot, Disconnect::Slow);
-        }
-        self.slow = slow;
     }
 
     /// The local connection that does not hear the publication.
@@ -139,9 +129,11 @@ impl Shard {
         }
     }
 
-    /// The log for frames of one connection only.
-    pub(super) fn append_personal(&mut self, header: &[u8], payload: &[u8]) -> Range {
-        self.chunks.append(&mut self.personal_log, header, payload)
+    /// Appends what is for one connection only. Frames lie apart from what is none, so that a queue of frames can
+    /// be told into frames again.
+    pub(super) fn append_personal(&mut self, is_frame: bool, header: &[u8], payload: &[u8]) -> Range {
+        let log = if is_frame { &mut self.personal_log } else { &mut self.http_log };
+        self.chunks.append(log, header, payload)
     }
 
     /// All logs that belong to the shard itself, given up at its end.
@@ -149,7 +141,7 @@ impl Shard {
         for log in &mut self.shared_logs {
             self.chunks.close(log);
         }
-        let log: &mut Log = &mut self.personal_log;
-        self.chunks.close(log);
+        self.chunks.close(&mut self.personal_log);
+        self.chunks.close(&mut self.http_log);
     }
 }

@@ -26,6 +26,7 @@ mod owner;
 mod seal;
 mod session;
 mod settings;
+mod slow;
 mod subscribe;
 mod survey;
 mod users;
@@ -104,6 +105,8 @@ pub struct Shard {
     shared_logs: [Log; Variant::COUNT],
     /// Frames for one connection only.
     personal_log: Log,
+    /// HTTP answers.
+    http_log: Log,
     /// Connections with something to send, in the order they got it.
     dirty: VecDeque<u32>,
     /// Connections that may go on after this input.
@@ -158,6 +161,7 @@ impl Shard {
             channel_logs: Vec::new(),
             shared_logs: Default::default(),
             personal_log: Log::default(),
+            http_log: Log::default(),
             dirty: VecDeque::new(),
             resumable: Vec::new(),
             parked: Vec::new(),

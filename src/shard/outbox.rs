@@ -8,6 +8,8 @@
 //! queue counts as one reference; a chunk without references is reused. The first `flight` bytes of the first
 //! range are in the kernel's hands and are touched by no policy.
 
+mod thinning;
+
 use std::collections::VecDeque;
 
 /// Chunk size. A burst of 64 frames of 200 B should fit behind one another: at 16 KiB most bursts were cut in

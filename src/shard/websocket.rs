@@ -205,7 +205,7 @@ impl Shard {
         if self.connections.hot(slot).phase == Phase::Closed {
             return;
         }
-        let frame = self.append_personal(header, payload);
+        let frame = self.append_personal(self.codec(slot).is_some(), header, payload);
         let queue_bytes_max = self.queue_bytes_max(slot);
         let hot = self.connections.hot_mut(slot);
         hot.outbox.push(&mut self.chunks, frame);
@@ -215,8 +215,7 @@ impl Shard {
         }
         let queued = hot.outbox.queued_bytes();
         if hot.phase == Phase::Open && queued > queue_bytes_max && queued > frame.len() {
-            self.counters.slow_consumers += 1;
-            self.disconnect(slot, Disconnect::Slow);
+            self.judge_slow_consumer(slot);
         }
     }
 
