@@ -8,6 +8,7 @@
 //!   for characters to escape.
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use polycast::core::event::Body;
 use polycast::core::publication::{Payload, Publication};
 use polycast::protocol::{Codec, Message, UpgradeRequest, Variant};
 use polycast::wire::json::Json;
@@ -50,6 +51,7 @@ fn codec(criterion: &mut Criterion) {
         publisher: None,
         tags: Box::default(),
         time_ms: 0,
+        delta: false,
         exclude: None,
     };
     let mut out = Vec::new();
@@ -57,7 +59,13 @@ fn codec(criterion: &mut Criterion) {
         criterion.bench_function(&format!("codec/encode {name} publication, 128 B of data"), |bencher| {
             bencher.iter(|| {
                 out.clear();
-                variant.encode_publication(black_box("chat:lobby"), black_box(&publication), 42, &mut out);
+                variant.encode_publication(
+                    black_box("chat:lobby"),
+                    black_box(&publication),
+                    42,
+                    Body::Plain,
+                    &mut out,
+                );
             });
         });
     }

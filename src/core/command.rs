@@ -1,7 +1,8 @@
 //! What clients ask, whatever they speak.
 
 use super::error::ClientError;
-use super::publication::Payload;
+use super::filter::Filter;
+use super::publication::{Payload, Position};
 
 /// A command with the number its answer must carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +15,8 @@ pub struct Request {
 /// One thing a client wants done. Commands of one connection are carried out in the order they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Authenticate and become a client. `token` empty: none was given.
-    Connect {
-        token: Box<str>,
-    },
+    /// Authenticate and become a client.
+    Connect(Connect),
     Subscribe(Subscribe),
     Unsubscribe {
         channel: Box<str>,
@@ -26,8 +25,22 @@ pub enum Command {
         channel: Box<str>,
         data: Payload,
     },
+    /// Who is in a channel.
+    Presence {
+        channel: Box<str>,
+    },
+    /// How many are in a channel.
+    PresenceStats {
+        channel: Box<str>,
+    },
+    History(ReadHistory),
     /// A fresh connection token. Empty: none was given.
     Refresh {
+        token: Box<str>,
+    },
+    /// A fresh subscription token. Empty: none was given.
+    RefreshSubscription {
+        channel: Box<str>,
         token: Box<str>,
     },
     /// Application-level ping by the client.
@@ -38,10 +51,47 @@ pub enum Command {
     Refuse(ClientError),
 }
 
+/// A wish to become a client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Connect {
+    /// Empty: none was given.
+    pub token: Box<str>,
+    /// Server-side subscriptions of an earlier connection, with where they ended, and channels the client would
+    /// like to be subscribed to if it may. No channel occurs twice.
+    pub subscriptions: Box<[Subscribe]>,
+}
+
 /// A wish to hear a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subscribe {
     pub channel: Box<str>,
     /// Proof for this very channel. Empty: none was given.
     pub token: Box<str>,
+    /// Recover what came after this position; an empty epoch stands for the current one. `None`: begin with what
+    /// comes next.
+    pub since: Option<Position>,
+    /// Watch for gaps in what this client is sent.
+    pub positioned: bool,
+    /// Tell the position, so that the client can recover later.
+    pub recoverable: bool,
+    /// Send joins and leaves of others.
+    pub join_leave: bool,
+    /// Send differences between publications, in Fossil's format, where they are shorter.
+    pub fossil_delta: bool,
+    /// Only publications whose tags match.
+    pub tags: Option<Filter>,
+    /// Refuse with [`ClientError::UnrecoverablePosition`] instead of subscribing without recovery.
+    pub refuse_unrecovered: bool,
+}
+
+/// A wish to see what was published.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadHistory {
+    pub channel: Box<str>,
+    /// Publications at most; 0: only where the stream stands. `None`: as many as there may be.
+    pub limit: Option<u32>,
+    /// Only what came after this position, or before it if `reverse`; an empty epoch stands for the current one.
+    pub since: Option<Position>,
+    /// Newest first.
+    pub reverse: bool,
 }

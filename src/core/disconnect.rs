@@ -22,6 +22,8 @@ pub enum Disconnect {
     ForceDisconnect,
     NoPong,
     TooManyRequests,
+    /// What the connection was granted for no longer holds: come back with a fresh token.
+    StateInvalidated,
     /// No successful authentication within the time allowed.
     Stale,
     ConnectionLimit,

@@ -2,7 +2,7 @@
 
 use super::error::ClientError;
 use super::ids::ClientId;
-use super::publication::Publication;
+use super::publication::{ClientInfo, Numbered, Payload, Position, Publication};
 
 /// One thing to tell one client. Borrowed: encoding is the only thing done with it.
 #[derive(Debug, Clone, Copy)]
@@ -15,10 +15,15 @@ pub enum Event<'a> {
         expires_in_s: Option<u32>,
         /// Seconds between the server's application-level pings; 0: it sends none.
         ping_interval_s: u32,
+        /// What a backend has to say to this client.
+        data: Option<&'a Payload>,
+        /// Server-side subscriptions the client has from the start. No channel occurs twice.
+        subscriptions: &'a [(&'a str, Subscription<'a>)],
     },
     Subscribed {
         tag: u32,
         channel: &'a str,
+        subscription: Subscription<'a>,
     },
     Unsubscribed {
         tag: u32,
@@ -28,10 +33,37 @@ pub enum Event<'a> {
         tag: u32,
         channel: &'a str,
     },
+    /// Who is in a channel. No client occurs twice.
+    Presence {
+        tag: u32,
+        channel: &'a str,
+        clients: &'a [ClientInfo],
+    },
+    PresenceStats {
+        tag: u32,
+        channel: &'a str,
+        clients_count: u32,
+        /// Distinct users.
+        users_count: u32,
+    },
+    /// What was published, in the order asked for.
+    History {
+        tag: u32,
+        channel: &'a str,
+        publications: &'a [Numbered],
+        /// Where the stream stands.
+        position: &'a Position,
+    },
     /// Answer to a token refresh.
     Refreshed {
         tag: u32,
         client: ClientId,
+        expires_in_s: Option<u32>,
+    },
+    /// Answer to the refresh of a subscription's token.
+    SubscriptionRefreshed {
+        tag: u32,
+        channel: &'a str,
         expires_in_s: Option<u32>,
     },
     /// Answer to the client's ping.
@@ -49,14 +81,78 @@ pub enum Event<'a> {
         channel: &'a str,
         publication: &'a Publication,
         offset: u64,
+        body: Body<'a>,
+    },
+    /// Somebody subscribed to a channel.
+    Join {
+        channel: &'a str,
+        info: &'a ClientInfo,
+    },
+    /// Somebody is no longer subscribed to a channel.
+    Leave {
+        channel: &'a str,
+        info: &'a ClientInfo,
+    },
+    /// The server subscribed the client to a channel.
+    Added {
+        channel: &'a str,
+        subscription: Subscription<'a>,
     },
     /// The server ended a subscription.
     Dropped {
         channel: &'a str,
         cause: DropCause,
     },
+    /// The server moved the connection's expiry.
+    ExpiryMoved {
+        expires_in_s: Option<u32>,
+    },
     /// The server's application-level ping, in the dialects that have one.
     Ping,
+}
+
+/// What a subscription has come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Subscription<'a> {
+    /// Seconds until the subscription's token must be refreshed by the client; `None`: it does not expire.
+    pub expires_in_s: Option<u32>,
+    /// The client may recover from the position later.
+    pub recoverable: bool,
+    /// The server watches for gaps.
+    pub positioned: bool,
+    /// Where the stream stands; `None`: the channel is not numbered, or the client need not know.
+    pub position: Option<&'a Position>,
+    pub recovery: Recovery,
+    /// What was missed, oldest first; later ones come as [`Event::Publication`].
+    pub publications: &'a [Numbered],
+    /// What a token has to say to this subscriber.
+    pub data: Option<&'a Payload>,
+    /// Publications come as [`Body::Base`] and [`Body::Delta`].
+    pub fossil_delta: bool,
+}
+
+/// What came of the wish to recover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recovery {
+    #[default]
+    NotAsked,
+    /// Nothing is missing after this offset, which the client asked from.
+    Recovered { since_offset: u64 },
+    /// Something may be missing.
+    Unrecovered,
+}
+
+/// In which form the data of a publication is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Body<'a> {
+    /// As it was published.
+    #[default]
+    Plain,
+    /// Whole, to a subscriber who agreed to deltas: what the next delta is applied to.
+    Base,
+    /// What leads from the data this subscriber was sent last to that of the publication, in Fossil's format. A
+    /// dialect that cannot carry these bytes sends [`Self::Base`] instead, which does as well.
+    Delta(&'a [u8]),
 }
 
 /// Why the server ended a subscription.
@@ -66,6 +162,8 @@ pub enum DropCause {
     Server,
     /// A gap that history cannot fill; the client should subscribe again and recover.
     InsufficientState,
-    /// The subscription's own expiry passed.
+    /// The subscription's own expiry passed; the client should subscribe again with a fresh token.
     Expired,
+    /// What the subscription was granted for no longer holds; the client should subscribe again with a fresh token.
+    StateInvalidated,
 }

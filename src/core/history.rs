@@ -95,6 +95,7 @@ mod tests {
             publisher: None,
             tags: Box::default(),
             time_ms: number,
+            delta: false,
             exclude: None,
         })
     }

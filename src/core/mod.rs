@@ -7,6 +7,7 @@ pub mod command;
 pub mod disconnect;
 pub mod error;
 pub mod event;
+pub mod filter;
 pub mod history;
 pub mod ids;
 pub mod namespace;

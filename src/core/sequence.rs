@@ -87,6 +87,7 @@ mod tests {
             publisher: None,
             tags: Box::default(),
             time_ms: offset,
+            delta: false,
             exclude: None,
         };
         Numbered { offset, publication: Arc::new(publication) }

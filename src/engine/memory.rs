@@ -152,6 +152,7 @@ mod tests {
             publisher: None,
             tags: Box::default(),
             time_ms: 0,
+            delta: false,
             exclude: None,
         };
         let channel = ChannelKey { app: AppIndex(0), name: name.into() };

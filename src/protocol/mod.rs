@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::core::command::Request;
 use crate::core::disconnect::{CloseFrame, Disconnect};
-use crate::core::event::Event;
+use crate::core::event::{Body, Event};
 use crate::core::publication::Publication;
 use crate::wire::json::Json;
 
@@ -81,6 +81,7 @@ impl Variant {
         channel: &str,
         publication: &Publication,
         offset: u64,
+        _body: Body<'_>,
         out: &mut Vec<u8>,
     ) {
         use centrifuge::Generation;
@@ -101,6 +102,16 @@ impl Variant {
         match self {
             Self::CentrifugeV1Json => centrifuge::publication_channel(Generation::V1, message),
             Self::CentrifugeV2Json => centrifuge::publication_channel(Generation::V2, message),
+        }
+    }
+
+    /// Appends an event that answers no command as one message of this variant, without framing: the same for all
+    /// connections that share the variant. Appends nothing where it has no such event.
+    pub fn encode_push(self, event: &Event<'_>, out: &mut Vec<u8>) {
+        use centrifuge::Generation;
+        match self {
+            Self::CentrifugeV1Json => centrifuge::encode_push(Generation::V1, event, out),
+            Self::CentrifugeV2Json => centrifuge::encode_push(Generation::V2, event, out),
         }
     }
 

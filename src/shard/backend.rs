@@ -143,6 +143,7 @@ impl Shard {
             publisher: None,
             tags: message.tags,
             time_ms: self.now.unix_ms,
+            delta: false,
             exclude: None,
         }
     }

@@ -7,6 +7,7 @@ use super::Shard;
 use super::channels::ChannelLog;
 use super::connection::NONE;
 use super::outbox::Range;
+use crate::core::event::Body;
 use crate::core::ids::Slot;
 use crate::core::publication::Numbered;
 use crate::protocol::Variant;
@@ -50,6 +51,7 @@ impl Shard {
                         &channel.key.name,
                         &numbered.publication,
                         numbered.offset,
+                        Body::Plain,
                         &mut self.scratch,
                     );
                     let (header, length) = frame_header(variant.is_text(), self.scratch.len());

@@ -8,7 +8,7 @@ use super::waiting::Ticket;
 use super::{Operation, Shard};
 use crate::auth::{Identity, TokenError, log_id, verify_connection};
 use crate::core::channel::check_name;
-use crate::core::command::{Command, Request, Subscribe};
+use crate::core::command::{Command, ReadHistory, Request, Subscribe};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::event::Event;
@@ -40,11 +40,11 @@ impl Shard {
         }
         let Request { tag, command } = request;
         let cold = self.connections.cold(slot);
-        if let Command::Connect { token } = command {
+        if let Command::Connect(connect) = command {
             if cold.is_client || cold.is_refused {
                 self.disconnect(slot, Disconnect::BadRequest);
             } else {
-                self.connect(slot, tag, &token);
+                self.connect(slot, tag, &connect.token);
             }
             return;
         }
@@ -59,13 +59,19 @@ impl Shard {
             return;
         }
         match command {
-            Command::Connect { .. } => unreachable!("handled above"),
+            Command::Connect(_) => unreachable!("handled above"),
             Command::Subscribe(subscribe) => self.subscribe(slot, tag, &subscribe),
             Command::Unsubscribe { channel } => self.unsubscribe(slot, tag, &channel),
             Command::Publish { channel, data } => self.publish(slot, tag, channel, data),
             Command::Refresh { token } => self.refresh(slot, tag, &token),
             Command::Ping => self.reply(slot, &Event::Pong { tag }),
             Command::Pong => self.pong(slot),
+            Command::Presence { channel }
+            | Command::PresenceStats { channel }
+            | Command::History(ReadHistory { channel, .. })
+            | Command::RefreshSubscription { channel, .. } => {
+                self.refuse(slot, tag, Some(&channel), ClientError::NotAvailable);
+            }
             Command::Refuse(error) => self.refuse(slot, tag, None, error),
         }
     }
@@ -174,6 +180,8 @@ impl Shard {
             client: self.client_id(slot),
             expires_in_s: connection_expires_s.map(|expires_s| unix_s(expires_s - now_s)),
             ping_interval_s,
+            data: None,
+            subscriptions: &[],
         };
         self.reply(slot, &event);
         self.arm(slot);
@@ -289,6 +297,7 @@ impl Shard {
             publisher: Some(publisher),
             tags: Box::default(),
             time_ms: self.now.unix_ms,
+            delta: false,
             exclude: None,
         };
         let connection = self.connections.id(slot);

@@ -5,7 +5,7 @@ use super::connection::Phase;
 use super::letter::{Letter, OperationId};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
-use crate::core::event::{DropCause, Event};
+use crate::core::event::{DropCause, Event, Subscription};
 use crate::core::ids::{ConnectionId, Slot};
 use crate::core::publication::Position;
 
@@ -81,7 +81,7 @@ impl Shard {
         if is_first {
             self.report_counts();
         }
-        self.reply(slot, &Event::Subscribed { tag, channel: &name });
+        self.reply(slot, &Event::Subscribed { tag, channel: &name, subscription: Subscription::default() });
     }
 
     /// Ends one subscription; nothing of the channel reaches the client afterwards. `false`: there was none.

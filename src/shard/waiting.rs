@@ -101,7 +101,7 @@ mod tests {
     fn a_subscribe_waits_for_the_replies_before_it() {
         let mut waiting = Waiting::default();
         let ticket = waiting.promise();
-        let subscribe = Subscribe { channel: "a".into(), token: "".into() };
+        let subscribe = Subscribe { channel: "a".into(), ..Subscribe::default() };
         waiting.held.push_back(Request { tag: 2, command: Command::Subscribe(subscribe) });
         assert!(waiting.is_blocked());
         waiting.complete(ticket, b"published".to_vec());

@@ -33,6 +33,7 @@ pub(super) fn unsubscribe(cause: DropCause) -> (u64, &'static str) {
         DropCause::Server => (2000, "server unsubscribe"),
         DropCause::InsufficientState => (2500, "insufficient state"),
         DropCause::Expired => (2501, "subscription expired"),
+        DropCause::StateInvalidated => (2502, "state invalidated"),
     }
 }
 
@@ -76,6 +77,7 @@ fn code_v2(disconnect: &Disconnect) -> (u16, &str) {
         Disconnect::ForceReconnect => (3011, "force reconnect"),
         Disconnect::NoPong => (3012, "no pong"),
         Disconnect::TooManyRequests => (3013, "too many requests"),
+        Disconnect::StateInvalidated => (3014, "state invalidated"),
         Disconnect::InvalidToken => (3500, "invalid token"),
         Disconnect::BadRequest => (3501, "bad request"),
         Disconnect::Stale => (3502, "stale"),
@@ -108,7 +110,7 @@ fn code_v1(disconnect: &Disconnect) -> (u16, &str) {
         | Disconnect::NotAvailable
         | Disconnect::TooManyErrors => (3003, reason),
         Disconnect::NoPong => (3000, reason),
-        Disconnect::TooManyRequests => (3011, reason),
+        Disconnect::TooManyRequests | Disconnect::StateInvalidated => (3011, reason),
         Disconnect::Shutdown
         | Disconnect::ServerError
         | Disconnect::SubscriptionExpired

@@ -1,6 +1,6 @@
 //! What both generations share on the way in: the methods and their parameters.
 
-use crate::core::command::{Command, Subscribe};
+use crate::core::command::{Command, Connect, Subscribe};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::publication::Payload;
@@ -68,12 +68,16 @@ fn command(method: Method, params: Option<Object<'_>>) -> Result<Command, Client
     match method {
         Method::Connect => {
             let [token] = read(params, ["token"])?;
-            Ok(Command::Connect { token: text(token)? })
+            Ok(Command::Connect(Connect { token: text(token)?, ..Connect::default() }))
         }
         Method::Subscribe => {
             // Recovery is not offered: what is asked about it is ignored, as is everything unknown.
             let [channel, token] = read(params, ["channel", "token"])?;
-            Ok(Command::Subscribe(Subscribe { channel: text(channel)?, token: text(token)? }))
+            Ok(Command::Subscribe(Subscribe {
+                channel: text(channel)?,
+                token: text(token)?,
+                ..Subscribe::default()
+            }))
         }
         Method::Unsubscribe => {
             let [channel] = read(params, ["channel"])?;

@@ -153,3 +153,11 @@ pub fn encode_publication(
         Generation::V2 => v2::encode_publication(channel, publication, offset, out),
     }
 }
+
+/// Appends one event that does not depend on what a single connection asked for, without framing.
+pub fn encode_push(generation: Generation, event: &Event<'_>, out: &mut Vec<u8>) {
+    match generation {
+        Generation::V1 => v1::encode(event, out),
+        Generation::V2 => v2::encode(event, false, out),
+    }
+}

@@ -44,7 +44,7 @@ fn method(method: Option<Value<'_>>) -> Result<Method, ClientError> {
 
 pub(super) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
     match *event {
-        Event::Connected { tag, client, expires_in_s, ping_interval_s: _ }
+        Event::Connected { tag, client, expires_in_s, .. }
         | Event::Refreshed { tag, client, expires_in_s } => {
             append_id(tag, out);
             out.extend_from_slice(b"\"result\":{");
@@ -63,19 +63,31 @@ pub(super) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
             append_error(codes::error(error), false, out);
             out.push(b'}');
         }
-        Event::Publication { channel, publication, offset } => {
+        Event::Publication { channel, publication, offset, .. } => {
             encode_publication(channel, publication, offset, out);
         }
+        // Its clients know no such thing: the caller ends the connection where nothing is appended.
+        Event::Dropped { cause: DropCause::Expired, .. } => {}
         Event::Dropped { channel, cause } => {
             out.extend_from_slice(b"{\"result\":{\"type\":3,\"channel\":");
             append_string(channel, out);
             out.extend_from_slice(match cause {
                 DropCause::Server => b",\"data\":{}}}".as_slice(),
-                DropCause::InsufficientState | DropCause::Expired => b",\"data\":{\"resubscribe\":true}}}",
+                DropCause::InsufficientState | DropCause::Expired | DropCause::StateInvalidated => {
+                    b",\"data\":{\"resubscribe\":true}}}"
+                }
             });
         }
         // Its clients ping by themselves, and an empty message would mute them.
         Event::Ping => {}
+        Event::Presence { .. }
+        | Event::PresenceStats { .. }
+        | Event::History { .. }
+        | Event::SubscriptionRefreshed { .. }
+        | Event::Join { .. }
+        | Event::Leave { .. }
+        | Event::Added { .. }
+        | Event::ExpiryMoved { .. } => {}
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn decode(fields: Object<'_>) -> Result<Request, Disconnect> {
 
 pub(super) fn encode(event: &Event<'_>, frame_pings: bool, out: &mut Vec<u8>) {
     match *event {
-        Event::Connected { tag, client, expires_in_s, ping_interval_s } => {
+        Event::Connected { tag, client, expires_in_s, ping_interval_s, .. } => {
             append_id(tag, out);
             out.extend_from_slice(b"\"connect\":{");
             append_session(client, expires_in_s, out);
@@ -71,7 +71,7 @@ pub(super) fn encode(event: &Event<'_>, frame_pings: bool, out: &mut Vec<u8>) {
             append_error(codes::error(error), error.is_temporary(), out);
             out.push(b'}');
         }
-        Event::Publication { channel, publication, offset } => {
+        Event::Publication { channel, publication, offset, .. } => {
             encode_publication(channel, publication, offset, out);
         }
         Event::Dropped { channel, cause } => {
@@ -86,6 +86,14 @@ pub(super) fn encode(event: &Event<'_>, frame_pings: bool, out: &mut Vec<u8>) {
         }
         Event::Ping if frame_pings => {}
         Event::Ping => out.extend_from_slice(b"{}"),
+        Event::Presence { .. }
+        | Event::PresenceStats { .. }
+        | Event::History { .. }
+        | Event::SubscriptionRefreshed { .. }
+        | Event::Join { .. }
+        | Event::Leave { .. }
+        | Event::Added { .. }
+        | Event::ExpiryMoved { .. } => {}
     }
 }
 

@@ -1,0 +1,261 @@
+//! Which publications a subscriber wants, told from their tags.
+//!
+//! A filter is a tree of comparisons under `and`, `or` and `not`. It is kept flat, parents before their children, so
+//! that neither reading nor judging it needs recursion, and judging it allocates nothing.
+
+use std::cmp::Ordering;
+
+/// Most comparisons and groups of one filter.
+pub const NODES_MAX: usize = 64;
+
+/// Most groups inside one another.
+pub const DEPTH_MAX: usize = 8;
+
+/// A checked filter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Filter {
+    /// Each group is followed by its members, one whole subtree after the other. Never empty.
+    nodes: Box<[Node]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Node {
+    /// `members`: direct ones, at least one, and exactly one of [`Join::Not`].
+    Group {
+        join: Join,
+        members: u8,
+    },
+    Test {
+        key: Box<str>,
+        test: Test,
+    },
+}
+
+/// How the members of a group make one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Join {
+    And,
+    Or,
+    Not,
+}
+
+/// What a tag is asked. A tag that is absent satisfies only those that say so.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Test {
+    Equal(Box<str>),
+    /// Also when absent.
+    NotEqual(Box<str>),
+    In(Box<[Box<str>]>),
+    /// Also when absent.
+    NotIn(Box<[Box<str>]>),
+    Exists,
+    /// When absent.
+    NotExists,
+    StartsWith(Box<str>),
+    EndsWith(Box<str>),
+    Contains(Box<str>),
+    /// Compared as decimal numbers, of any length; what is no number satisfies none of these.
+    Less(Box<str>),
+    LessOrEqual(Box<str>),
+    Greater(Box<str>),
+    GreaterOrEqual(Box<str>),
+}
+
+impl Filter {
+    /// Whether a publication with these tags is wanted. O(nodes × tags), no allocation.
+    pub fn matches(&self, tags: &[(Box<str>, Box<str>)]) -> bool {
+        // Read from the back, a group comes after its members: their answers lie on top of this stack of bits.
+        const { assert!(NODES_MAX <= u64::BITS as usize) };
+        let mut answers = 0_u64;
+        for node in self.nodes.iter().rev() {
+            let answer = match node {
+                Node::Test { key, test } => {
+                    let tag = tags.iter().find(|(name, _)| name == key);
+                    test.accepts(tag.map(|(_, value)| &**value))
+                }
+                Node::Group { join, members } => {
+                    let all = u64::MAX >> (u64::BITS - u32::from(*members));
+                    let theirs = answers & all;
+                    answers = answers.unbounded_shr(u32::from(*members));
+                    match join {
+                        Join::And => theirs == all,
+                        Join::Or => theirs != 0,
+                        Join::Not => theirs == 0,
+                    }
+                }
+            };
+            answers = (answers << 1) | u64::from(answer);
+        }
+        answers == 1
+    }
+}
+
+impl Test {
+    fn accepts(&self, tag: Option<&str>) -> bool {
+        let compared = |to: &str| tag.and_then(|tag| compare_decimals(tag, to));
+        match self {
+            Self::Equal(value) => tag == Some(value),
+            Self::NotEqual(value) => tag != Some(value),
+            Self::In(values) => tag.is_some_and(|tag| values.iter().any(|value| **value == *tag)),
+            Self::NotIn(values) => tag.is_none_or(|tag| values.iter().all(|value| **value != *tag)),
+            Self::Exists => tag.is_some(),
+            Self::NotExists => tag.is_none(),
+            Self::StartsWith(value) => tag.is_some_and(|tag| tag.starts_with(&**value)),
+            Self::EndsWith(value) => tag.is_some_and(|tag| tag.ends_with(&**value)),
+            Self::Contains(value) => tag.is_some_and(|tag| tag.contains(&**value)),
+            Self::Less(value) => compared(value).is_some_and(Ordering::is_lt),
+            Self::LessOrEqual(value) => compared(value).is_some_and(Ordering::is_le),
+            Self::Greater(value) => compared(value).is_some_and(Ordering::is_gt),
+            Self::GreaterOrEqual(value) => compared(value).is_some_and(Ordering::is_ge),
+        }
+    }
+}
+
+/// Why something is no filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    #[error("a filter has at most {NODES_MAX} comparisons and groups")]
+    TooMany,
+    #[error("groups of a filter are nested at most {DEPTH_MAX} deep")]
+    TooDeep,
+    #[error("a group of a filter has no members, or more than one to negate")]
+    Members,
+    #[error("a filter is one comparison or one group")]
+    NotOne,
+    #[error(
+        "a comparison of a filter lacks its key, its value or its values, or the value is no decimal number"
+    )]
+    Operands,
+    #[error("a filter knows no such comparison or group")]
+    Unknown,
+}
+
+/// Builds a filter from its parts in the order they were written.
+#[derive(Debug, Default)]
+pub struct Builder {
+    nodes: Vec<Node>,
+    /// Places of the groups that are open, outermost first.
+    open: Vec<usize>,
+}
+
+impl Builder {
+    /// Opens a group: what follows are its members, until it is closed.
+    pub fn open(&mut self, join: Join) -> Result<(), FilterError> {
+        if self.open.len() == DEPTH_MAX {
+            return Err(FilterError::TooDeep);
+        }
+        self.push(Node::Group { join, members: 0 })?;
+        self.open.push(self.nodes.len() - 1);
+        Ok(())
+    }
+
+    /// Closes the group opened last.
+    pub fn close(&mut self) -> Result<(), FilterError> {
+        let group = self.open.pop().and_then(|place| self.nodes.get(place));
+        match group {
+            Some(Node::Group { join: Join::Not, members: 1 }) => Ok(()),
+            Some(Node::Group { join: Join::And | Join::Or, members: 1.. }) => Ok(()),
+            _ => Err(FilterError::Members),
+        }
+    }
+
+    /// Adds a comparison by its name in the client protocol: `eq neq in nin ex nex sw ew ct lt lte gt gte`.
+    ///
+    /// `value`: empty if there is none; `values`: for `in` and `nin` alone.
+    pub fn test(
+        &mut self,
+        key: &str,
+        name: &str,
+        value: &str,
+        values: Box<[Box<str>]>,
+    ) -> Result<(), FilterError> {
+        let decimal = || Decimal::read(value).map(|_| value.into()).ok_or(FilterError::Operands);
+        let test = match name {
+            "eq" => Test::Equal(value.into()),
+            "neq" => Test::NotEqual(value.into()),
+            "in" => Test::In(values),
+            "nin" => Test::NotIn(values),
+            "ex" => Test::Exists,
+            "nex" => Test::NotExists,
+            "sw" => Test::StartsWith(value.into()),
+            "ew" => Test::EndsWith(value.into()),
+            "ct" => Test::Contains(value.into()),
+            "lt" => Test::Less(decimal()?),
+            "lte" => Test::LessOrEqual(decimal()?),
+            "gt" => Test::Greater(decimal()?),
+            "gte" => Test::GreaterOrEqual(decimal()?),
+            _ => return Err(FilterError::Unknown),
+        };
+        let lacks = match &test {
+            Test::In(values) | Test::NotIn(values) => values.is_empty(),
+            Test::StartsWith(value) | Test::EndsWith(value) | Test::Contains(value) => value.is_empty(),
+            _ => false,
+        };
+        if key.is_empty() || lacks {
+            return Err(FilterError::Operands);
+        }
+        self.push(Node::Test { key: key.into(), test })
+    }
+
+    /// The filter, once every group is closed.
+    pub fn finish(self) -> Result<Filter, FilterError> {
+        if self.nodes.is_empty() || !self.open.is_empty() {
+            return Err(FilterError::NotOne);
+        }
+        Ok(Filter { nodes: self.nodes.into() })
+    }
+
+    fn push(&mut self, node: Node) -> Result<(), FilterError> {
+        if self.nodes.len() == NODES_MAX {
+            return Err(FilterError::TooMany);
+        }
+        match self.open.last() {
+            Some(place) => match &mut self.nodes[*place] {
+                Node::Group { members, .. } => *members += 1,
+                Node::Test { .. } => unreachable!("only groups are opened"),
+            },
+            None if !self.nodes.is_empty() => return Err(FilterError::NotOne),
+            None => {}
+        }
+        self.nodes.push(node);
+        Ok(())
+    }
+}
+
+/// A decimal number as it is written, without its superfluous zeros.
+struct Decimal<'t> {
+    is_negative: bool,
+    whole: &'t str,
+    fraction: &'t str,
+}
+
+impl<'t> Decimal<'t> {
+    fn read(text: &'t str) -> Option<Self> {
+        let (is_negative, digits) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !all_digits(whole) || !all_digits(fraction) {
+            return None;
+        }
+        let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+        let is_zero = whole.is_empty() && fraction.is_empty();
+        Some(Self { is_negative: is_negative && !is_zero, whole, fraction })
+    }
+}
+
+/// `None`: one of them is no decimal number. Exact at any length, unlike a conversion to floats.
+fn compare_decimals(left: &str, right: &str) -> Option<Ordering> {
+    let (left, right) = (Decimal::read(left)?, Decimal::read(right)?);
+    let size = |one: &Decimal<'_>, other: &Decimal<'_>| {
+        (one.whole.len(), one.whole, one.fraction).cmp(&(other.whole.len(), other.whole, other.fraction))
+    };
+    Some(match (left.is_negative, right.is_negative) {
+        (false, true) => Ordering::Greater,
+        (true, false) => Ordering::Less,
+        (false, false) => size(&left, &right),
+        (true, true) => size(&right, &left),
+    })
+}
