@@ -134,12 +134,23 @@ impl Shard {
             Phase::Vacant | Phase::Closed => {}
             // A half-closed HTTP client still reads the answers it asked for.
             Phase::Open if matches!(self.connections.cold(slot).transport, Transport::Http(_)) => {
-                self.connections.cold_mut(slot).peer_ended = true;
-                self.close_after_answers(slot);
+                let cold = self.connections.cold_mut(slot);
+                cold.peer_ended = true;
+                // What it asked before is answered too, even if it is still to be read.
+                if cold.waiting.as_ref().is_none_or(|waiting| waiting.input.is_empty()) {
+                    self.close_after_answers(slot);
+                }
             }
             Phase::Open => {
                 self.let_go(slot);
                 self.close(slot, false);
+            }
+            // The last answers are still on their way; what must happen behind them is decided already.
+            Phase::Closing
+                if matches!(self.connections.cold(slot).transport, Transport::Http(_))
+                    && !self.connections.hot(slot).outbox.is_empty() =>
+            {
+                self.connections.cold_mut(slot).lingers = false;
             }
             Phase::Closing => self.close(slot, false),
         }

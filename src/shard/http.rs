@@ -109,7 +109,11 @@ impl Shard {
         let mut rest: &mut [u8] = bytes;
         while self.connections.hot(slot).phase == Phase::Open {
             if rest.is_empty() {
-                self.set_request_deadline(slot);
+                if self.connections.cold(slot).peer_ended {
+                    self.close_after_answers(slot);
+                } else {
+                    self.set_request_deadline(slot);
+                }
                 return;
             }
             if self.spilled_letters > 0 {
