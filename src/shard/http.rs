@@ -301,7 +301,9 @@ impl Shard {
         let cold = self.connections.cold_mut(slot);
         cold.transport = Transport::WebSocket(codec);
         cold.app = app.0;
-        self.set_phase_deadline(slot, authentication_ms);
+        if !cold.is_draining {
+            self.set_phase_deadline(slot, authentication_ms);
+        }
     }
 
     /// Whether limits per address are set, and hold for this peer. A proxy speaks for many.

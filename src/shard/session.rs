@@ -164,7 +164,9 @@ impl Shard {
         cold.user = user;
         cold.info = info;
         cold.expires_s = connection_expires_s.map_or(0, unix_s);
-        cold.phase_at = 0;
+        if !cold.is_draining {
+            cold.phase_at = 0;
+        }
         self.counters.clients += 1;
         self.users.insert(&mut self.connections, slot);
         let Some(codec) = self.codec(slot) else { return };
