@@ -132,14 +132,14 @@ impl Shard {
         }
     }
 
-    /// Forgets an owned channel that nobody hears or is about to hear.
-    pub(super) fn forget_if_unused(&mut self, handle: u32) {
+    /// Forgets an owned channel that nobody hears or is about to hear. `true`: it is gone.
+    pub(super) fn forget_if_unused(&mut self, handle: u32) -> bool {
         let channel = self.channels.get(handle);
         let used_here = channel.joining > 0 || !channel.subscribers.is_empty();
         let used_elsewhere =
             channel.owner.as_ref().is_some_and(|o| !o.remote.is_empty() || !o.waiting.is_empty());
         if used_here || used_elsewhere {
-            return;
+            return false;
         }
         let was_live = channel.is_live;
         self.close_channel_log(handle);
@@ -147,6 +147,7 @@ impl Shard {
         if was_live {
             self.effects.push(Effect::Ask(Ask::Unsubscribe { channel: channel.key }));
         }
+        true
     }
 
     /// A publication reached its channel's owner.
@@ -312,11 +313,21 @@ impl Shard {
         }
         let mut ready = std::mem::take(&mut self.ready);
         let arrival = sequence.arrive(&epoch, numbered, &mut ready);
+        self.hand_out(handle, ready, arrival);
+    }
+
+    /// Spreads what is ready, then sees to what is missing. The channel may be gone afterwards.
+    fn hand_out(&mut self, handle: u32, mut ready: Vec<Numbered>, arrival: Arrival) {
+        // Held open by a join of its own: a publication may be what makes the last subscriber too slow.
+        self.channels.get_mut(handle).joining += 1;
         for numbered in ready.drain(..) {
             self.spread(handle, numbered);
         }
         self.ready = ready;
-        self.after_arrival(handle, arrival);
+        self.channels.get_mut(handle).joining -= 1;
+        if !self.forget_if_unused(handle) {
+            self.after_arrival(handle, arrival);
+        }
     }
 
     fn after_arrival(&mut self, handle: u32, arrival: Arrival) {
@@ -356,11 +367,7 @@ impl Shard {
         } else if arrival == Arrival::Settled && sequence.held_count() > 0 {
             arrival = Arrival::Gap;
         }
-        for numbered in ready.drain(..) {
-            self.spread(handle, numbered);
-        }
-        self.ready = ready;
-        self.after_arrival(handle, arrival);
+        self.hand_out(handle, ready, arrival);
     }
 
     /// Publications are missing for good: everybody is told to begin again.
