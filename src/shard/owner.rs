@@ -226,7 +226,11 @@ impl Shard {
         let Some(handle) = self.asked_about(id, key) else { return };
         match (result, self.keep(key)) {
             (Err(_), _) => self.refuse_joins(handle, ClientError::Internal),
-            (Ok(()), None) => self.refuse_joins(handle, ClientError::UnknownChannel),
+            (Ok(()), None) => {
+                // The namespace went away while the engine was asked.
+                self.effects.push(Effect::Ask(Ask::Unsubscribe { channel: key.clone() }));
+                self.refuse_joins(handle, ClientError::UnknownChannel);
+            }
             (Ok(()), Some(None)) => self.go_live(handle),
             (Ok(()), Some(Some(keep))) => self.ask_history(handle, None, keep),
         }
