@@ -111,6 +111,12 @@ impl Shard {
         if self.connections.cold(slot).awaits_pong {
             let late_ms = now_ms.saturating_sub(self.tick_ms(self.connections.cold(slot).heartbeat_at));
             let cold = self.connections.cold_mut(slot);
+            let is_held = cold.waiting.as_ref().is_some_and(|waiting| waiting.holds_anything());
+            if is_held {
+                // It has spoken since, and is not heard because an answer is awaited: perhaps it said pong.
+                self.connections.cold_mut(slot).heartbeat_at = self.tick(now_ms + LATENESS_MS_MAX);
+                return;
+            }
             if pending_receives || (late_ms > LATENESS_MS_MAX && !cold.pong_extended) {
                 // This shard ran late or has not read everything yet: the pong may lie in the socket.
                 cold.pong_extended |= !pending_receives;

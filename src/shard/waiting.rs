@@ -81,6 +81,11 @@ impl Waiting {
         !self.replies.is_empty() && matches!(next, Some(Command::Subscribe(_)))
     }
 
+    /// Whether something that the peer sent is still to be looked at.
+    pub fn holds_anything(&self) -> bool {
+        self.paused || !self.held.is_empty() || !self.input.is_empty()
+    }
+
     /// Whether nothing is awaited nor held, so that the memory can go.
     pub fn is_idle(&self) -> bool {
         !self.barrier
