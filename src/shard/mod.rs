@@ -251,6 +251,11 @@ impl Shard {
         self.counters.streams = streams;
     }
 
+    /// What waits for a connection or is in flight to it, as charged against its bound.
+    pub fn queued_bytes(&self, slot: Slot) -> u32 {
+        self.connections.hot(slot).outbox.queued_bytes()
+    }
+
     /// Open and closing sockets.
     pub fn connections_count(&self) -> u32 {
         self.connections.count()

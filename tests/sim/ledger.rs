@@ -1,0 +1,198 @@
+//! The truth about every channel: what the engine took, in its order, and who must have heard it.
+//!
+//! A publication carries a number of its own in its data. The engine's order of these numbers is the channel's order,
+//! whether clients see offsets or not. A subscription must hear an unbroken piece of it.
+
+use std::collections::BTreeMap;
+
+use super::scenario::is_numbered;
+
+/// A broken promise.
+pub type Broken = String;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Unknown,
+    Taken,
+    Refused,
+}
+
+/// One publication in one channel; a broadcast has several with one number.
+#[derive(Debug)]
+struct Copy {
+    channel: String,
+    outcome: Outcome,
+    /// Place in the channel's order; `None`: the engine has not taken it, or past the history.
+    place: Option<usize>,
+    is_taken: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    offset: u64,
+    epoch: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    publications: Vec<Vec<Copy>>,
+    orders: BTreeMap<String, Vec<Entry>>,
+    pub received: u64,
+}
+
+/// One subscription's way through its channel's order.
+#[derive(Debug)]
+pub struct Reader {
+    /// Everything from this place on must be heard.
+    floor: usize,
+    next: Option<usize>,
+    epoch: u64,
+    past_history: Vec<usize>,
+}
+
+impl Ledger {
+    /// A publisher is about to publish: the number that its data must carry.
+    pub fn publish(&mut self, channels: &[String]) -> usize {
+        let copies = channels.iter().map(|channel| Copy {
+            channel: channel.clone(),
+            outcome: Outcome::Unknown,
+            place: None,
+            is_taken: false,
+        });
+        self.publications.push(copies.collect());
+        self.publications.len() - 1
+    }
+
+    fn copy(&mut self, number: usize, channel: &str) -> Result<&mut Copy, Broken> {
+        let copies = self.publications.get_mut(number).into_iter().flatten();
+        let found = copies.into_iter().find(|copy| copy.channel == channel);
+        found.ok_or_else(|| format!("publication {number} was never published in {channel}"))
+    }
+
+    /// The engine took a publication. `offset` 0: it has none.
+    pub fn taken(&mut self, channel: &str, data: &[u8], offset: u64, epoch: u64) -> Result<(), Broken> {
+        let number = number(data)?;
+        let order = self.orders.entry(channel.to_owned()).or_default();
+        let place = (offset > 0 || !is_numbered(channel)).then_some(order.len());
+        if place.is_some() {
+            order.push(Entry { offset, epoch });
+        }
+        let copy = self.copy(number, channel)?;
+        if copy.is_taken {
+            return Err(format!("publication {number} reached the engine twice in {channel}"));
+        }
+        (copy.is_taken, copy.place) = (true, place);
+        Ok(())
+    }
+
+    /// The publisher was answered. `offset`: what the answer says, if it says anything.
+    pub fn answered(
+        &mut self,
+        number: usize,
+        channel: &str,
+        outcome: Outcome,
+        offset: Option<u64>,
+    ) -> Result<(), Broken> {
+        let publication = self.copy(number, channel)?;
+        if publication.outcome != Outcome::Unknown {
+            return Err(format!("publication {number} was answered twice"));
+        }
+        publication.outcome = outcome;
+        if outcome == Outcome::Taken && !publication.is_taken {
+            return Err(format!("publication {number} was answered with success before the engine took it"));
+        }
+        if let (Some(offset), Some(place)) = (offset, publication.place) {
+            let entry = self.orders[channel][place];
+            if entry.offset != offset {
+                return Err(format!("publication {number} has offset {}, was told {offset}", entry.offset));
+            }
+        }
+        Ok(())
+    }
+
+    /// A client was told that it is subscribed.
+    pub fn subscribed(&self, channel: &str) -> Reader {
+        let floor = self.orders.get(channel).map_or(0, Vec::len);
+        Reader { floor, next: None, epoch: 0, past_history: Vec::new() }
+    }
+
+    /// A subscriber was handed a publication.
+    pub fn heard(
+        &mut self,
+        reader: &mut Reader,
+        channel: &str,
+        number: usize,
+        offset: u64,
+    ) -> Result<(), Broken> {
+        self.received += 1;
+        let copy = self.copy(number, channel)?;
+        let Some(place) = copy.place else {
+            if !copy.is_taken {
+                return Err(format!("publication {number} was delivered, but the engine never took it"));
+            }
+            if offset != 0 || reader.past_history.contains(&number) {
+                return Err(format!("publication {number}, past the history, came twice or with an offset"));
+            }
+            reader.past_history.push(number);
+            return Ok(());
+        };
+        let entry = self.orders[channel][place];
+        if entry.offset != offset {
+            return Err(format!(
+                "publication {number} of {channel} has offset {}, came with {offset}",
+                entry.offset
+            ));
+        }
+        match reader.next {
+            None if place > reader.floor => {
+                return Err(format!(
+                    "{channel}: the first publication heard is at place {place}, but {} was published after the \
+                     subscription was answered",
+                    reader.floor
+                ));
+            }
+            None => reader.epoch = entry.epoch,
+            Some(next) if place < next => {
+                return Err(format!("{channel}: place {place} was repeated, {next} was due"));
+            }
+            Some(next) if place > next => {
+                return Err(format!("{channel}: a gap, place {next} was due and {place} came"));
+            }
+            Some(_) if entry.epoch != reader.epoch => {
+                return Err(format!("{channel}: the stream began a new life within a subscription"));
+            }
+            Some(_) => {}
+        }
+        reader.next = Some(place + 1);
+        Ok(())
+    }
+
+    /// Everything is at rest: a subscriber must have heard all there was.
+    pub fn settled(&self, reader: &Reader, channel: &str) -> Result<(), Broken> {
+        let top = self.orders.get(channel).map_or(0, Vec::len);
+        let next = reader.next.unwrap_or(reader.floor);
+        if next < top {
+            return Err(format!(
+                "{channel}: {top} publications were taken, a subscriber waits for place {next}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Publications so far, answered or not.
+    pub fn publications_count(&self) -> usize {
+        self.publications.len()
+    }
+}
+
+/// Data that carries its number and is about so long.
+pub fn data(number: usize, bytes: usize) -> String {
+    format!("{{\"p\":{number},\"x\":\"{}\"}}", "x".repeat(bytes))
+}
+
+/// The number in a publication's data.
+pub fn number(data: &[u8]) -> Result<usize, Broken> {
+    let digits = data.strip_prefix(b"{\"p\":").ok_or("the data of a publication was changed on its way")?;
+    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+    Ok(digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
+}

@@ -1,0 +1,56 @@
+//! Messages of the server, read with a library that is not the server's own.
+
+use serde_json::Value;
+
+use super::ledger;
+
+#[derive(Debug)]
+pub enum Message {
+    Ping,
+    /// `body`: the name of what came with the id.
+    Reply {
+        tag: u64,
+        error: Option<u64>,
+        body: String,
+    },
+    Publication {
+        channel: String,
+        number: usize,
+        offset: u64,
+    },
+    Dropped {
+        channel: String,
+    },
+}
+
+/// Reads one message of the generation.
+pub fn read(payload: &[u8], is_v1: bool) -> Result<Message, String> {
+    let value: Value = serde_json::from_slice(payload)
+        .map_err(|error| format!("{error} in {:?}", String::from_utf8_lossy(payload)))?;
+    let object = value.as_object().ok_or("a message that is no object")?;
+    if object.is_empty() && !is_v1 {
+        return Ok(Message::Ping);
+    }
+    if let Some(tag) = object.get("id").and_then(Value::as_u64) {
+        let error = object.get("error").map(|error| error["code"].as_u64().unwrap_or(0));
+        let body = object.keys().find(|key| *key != "id" && *key != "error").cloned().unwrap_or_default();
+        return Ok(Message::Reply { tag, error, body });
+    }
+    let push = &value[if is_v1 { "result" } else { "push" }];
+    let channel = push["channel"].as_str().ok_or_else(|| format!("an unknown message {value}"))?.to_owned();
+    let is_drop = if is_v1 { push["type"] == 3 } else { push.get("unsubscribe").is_some() };
+    if is_drop {
+        return Ok(Message::Dropped { channel });
+    }
+    let publication = &push[if is_v1 { "data" } else { "pub" }];
+    let data = publication["data"].as_object().ok_or_else(|| format!("an unknown push {value}"))?;
+    let number = data["p"].as_u64().ok_or("a publication without its number")?;
+    let bytes = data["x"].as_str().map_or(0, str::len);
+    // Byte for byte as it was published.
+    let text = ledger::data(number as usize, bytes);
+    if !payload.windows(text.len()).any(|window| window == text.as_bytes()) {
+        return Err(format!("publication {number} is not what was published"));
+    }
+    let offset = publication["offset"].as_u64().unwrap_or(0);
+    Ok(Message::Publication { channel, number: number as usize, offset })
+}

@@ -1,0 +1,144 @@
+//! What a seed makes of a run: how many of everything, which settings, what is going to happen.
+
+use std::sync::Arc;
+
+use polycast::auth::{Keys, sign};
+use polycast::config::Config;
+
+use super::random::Random;
+
+pub const API_KEY: &str = "an API key for a run of the simulation";
+const SECRETS: [&str; 2] = [
+    "the first secret of a simulated broker, long enough",
+    "the second secret of a simulated broker, as long",
+];
+
+/// Unix time at which every run begins, in milliseconds.
+pub const EPOCH_MS: u64 = 1_800_000_000_000;
+
+/// Grace for a refresh and the spread of expiries, in milliseconds.
+pub const EXPIRY_MS: std::ops::RangeInclusive<u64> = 25_000..=27_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    Memory,
+    /// Late, out of order, repeating itself, failing.
+    Slow,
+}
+
+#[derive(Debug)]
+pub struct Scenario {
+    pub shards: u16,
+    pub lane_letters: usize,
+    pub engine: EngineKind,
+    pub clients: usize,
+    pub backends: usize,
+    pub users: u64,
+    /// Without history: plain names. With history: in the namespace `kept`. The namespace `gone` goes at the reload.
+    pub channels: Vec<String>,
+    pub history_size: u64,
+    pub queue_bytes_max: u32,
+    pub data_bytes_max: usize,
+    pub ping_interval_s: u64,
+    pub pong_timeout_ms: u64,
+    /// How long clients and backends are active.
+    pub active_ms: u64,
+    /// Time between two actions of one peer, on average.
+    pub pace_ms: u64,
+    /// Bytes a socket holds for a peer that does not read.
+    pub room: usize,
+    /// Shards pause now and then.
+    pub has_stalls: bool,
+    /// Some clients stop reading, do not answer pings, or speak nonsense.
+    pub has_odd_clients: bool,
+    pub tokens_expire: bool,
+    pub waits_for_expiry: bool,
+    pub reload_at_ms: Option<u64>,
+    /// When the wall clock is set back, and by how much.
+    pub clock_step: Option<(u64, u64)>,
+    /// How long the closes of the drain at the end are spread; `None`: clients leave by themselves.
+    pub drain_ms: Option<u64>,
+}
+
+impl Scenario {
+    pub fn new(random: &mut Random) -> Self {
+        let mut channels = Vec::new();
+        for number in 0..random.between(1, 3) {
+            channels.push(format!("plain{number}"));
+        }
+        for number in 0..random.between(0, 3) {
+            channels.push(format!("kept:{number}"));
+        }
+        let reload_at_ms = random.percent(50).then(|| random.between(200, 3_000));
+        if reload_at_ms.is_some() {
+            channels.push("gone:0".to_owned());
+        }
+        let tokens_expire = random.percent(50);
+        let active_ms = random.between(300, 6_000);
+        let ping_interval_s = random.between(1, 25);
+        Self {
+            shards: random.between(1, 4) as u16,
+            lane_letters: if random.percent(40) { 1 } else { random.length(64) },
+            engine: if random.percent(50) { EngineKind::Memory } else { EngineKind::Slow },
+            clients: random.between(2, 14) as usize,
+            backends: random.between(1, 3) as usize,
+            users: random.between(1, 5),
+            channels,
+            history_size: if random.percent(20) { random.between(1, 3) } else { random.between(4, 500) },
+            queue_bytes_max: if random.percent(40) { random.between(4_096, 20_000) as u32 } else { 1 << 20 },
+            data_bytes_max: *random.pick(&[20, 300, 3_000, 40_000]),
+            ping_interval_s,
+            pong_timeout_ms: random.between(800, (ping_interval_s * 1_000 - 100).min(8_000)),
+            active_ms,
+            pace_ms: random.between(2, 200),
+            room: *random.pick(&[200, 2_000, 30_000, 200_000]),
+            has_stalls: random.percent(50),
+            has_odd_clients: random.percent(50),
+            tokens_expire,
+            waits_for_expiry: tokens_expire && random.percent(70),
+            reload_at_ms,
+            clock_step: random.percent(30).then(|| (random.between(100, 5_000), random.between(1, 20_000))),
+            drain_ms: random.percent(60).then(|| random.between(0, 4_000)),
+        }
+    }
+
+    pub fn config(&self, is_reloaded: bool) -> Arc<Config> {
+        let (current, previous) = if is_reloaded { (SECRETS[1], SECRETS[0]) } else { (SECRETS[0], "") };
+        let namespace = |name: &str, more: &str| {
+            format!(
+                "[[apps.namespaces]]\nname = \"{name}\"\nallow_subscribe_for_client = true\n\
+                 allow_publish_for_client = true\n{more}"
+            )
+        };
+        let kept = format!("history_size = {}\nhistory_ttl = \"300s\"\n", self.history_size);
+        let mut text = format!(
+            "[[apps]]\nid = \"1\"\napi_key = \"{API_KEY}\"\ntoken_hmac_secret_key = \"{current}\"\n\
+             token_hmac_previous_secret_key = \"{previous}\"\n[apps.centrifuge]\nqueue_max_size = {}\n\
+             ping_interval = \"{}s\"\npong_timeout = \"{}ms\"\n{}{}",
+            self.queue_bytes_max,
+            self.ping_interval_s,
+            self.pong_timeout_ms,
+            namespace("", ""),
+            namespace("kept", &kept),
+        );
+        if !is_reloaded {
+            text.push_str(&namespace("gone", ""));
+        }
+        let mut no_file = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        Arc::new(Config::load(&text, [], &mut no_file).expect("the simulation's own configuration is valid"))
+    }
+
+    /// A connection token; `expires_s`: its `exp`.
+    pub fn token(&self, user: &str, expires_s: Option<u64>) -> String {
+        let exp = expires_s.map_or_else(String::new, |exp| format!(",\"exp\":{exp}"));
+        let claims = format!("{{\"sub\":\"{user}\",\"info\":{{\"of\":\"{user}\"}}{exp}}}");
+        // Right before the reload and, as the previous secret, after it.
+        let keys = Keys::from_bytes(SECRETS[0].as_bytes()).expect("the secret is not empty");
+        sign(claims.as_bytes(), &keys)
+    }
+}
+
+/// Whether publications of the channel get offsets.
+pub fn is_numbered(channel: &str) -> bool {
+    channel.starts_with("kept:")
+}
