@@ -45,6 +45,16 @@ pub enum AddressRefusal {
     Handshakes,
 }
 
+impl AddressRefusal {
+    /// The setting that decided, for the log.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Connections => "limits.connections_per_address_max",
+            Self::Handshakes => "limits.handshakes_per_address_per_second",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     address: u128,
@@ -52,6 +62,8 @@ struct Entry {
     /// Counted in `second`.
     handshakes: u32,
     second: u64,
+    /// Somebody was refused in `second`.
+    has_refused: bool,
     /// Among `idle`.
     is_idle: bool,
 }
@@ -86,7 +98,7 @@ impl Addresses {
         let at = self.find_or_insert(peer);
         let entry = &mut self.entries[at as usize];
         if entry.second != second {
-            (entry.second, entry.handshakes) = (second, 0);
+            (entry.second, entry.handshakes, entry.has_refused) = (second, 0, false);
         }
         entry.handshakes = entry.handshakes.saturating_add(1);
         let exceeds = |count: u32, max: u32| max > 0 && count > max;
@@ -97,6 +109,12 @@ impl Addresses {
             return Err(AddressRefusal::Connections);
         }
         Ok(())
+    }
+
+    /// Whether this refusal is the first one of its address and second: only that one is worth a log line.
+    pub fn is_news(&mut self, peer: SocketAddr) -> bool {
+        let at = self.find_or_insert(peer);
+        !std::mem::replace(&mut self.entries[at as usize].has_refused, true)
     }
 
     /// Counts a connection until [`Self::release`] is called with the answer.
@@ -147,7 +165,8 @@ impl Addresses {
         if let Some(at) = self.table.find(hash, |at| entries[*at as usize].address == address) {
             return *at;
         }
-        let entry = Entry { address, connections: 0, handshakes: 0, second: 0, is_idle: false };
+        let entry =
+            Entry { address, connections: 0, handshakes: 0, second: 0, has_refused: false, is_idle: false };
         let at = match self.vacant.pop() {
             Some(at) => {
                 self.entries[at as usize] = entry;
@@ -247,14 +266,19 @@ mod tests {
         let mut outcomes = Vec::new();
         for second in [7, 7, 7, 7, 8] {
             let outcome = addresses.judge(peer("192.0.2.1"), second, share);
-            if outcome.is_ok() {
-                let held = addresses.hold(peer("192.0.2.1"));
-                addresses.release(held);
+            match outcome {
+                Ok(()) => {
+                    let held = addresses.hold(peer("192.0.2.1"));
+                    addresses.release(held);
+                }
+                Err(_) => assert!(addresses.is_news(peer("192.0.2.1")), "the first refusal is told"),
             }
             addresses.sweep(second);
             outcomes.push(outcome);
         }
         assert_eq!(outcomes, [Ok(()), Ok(()), Ok(()), Err(AddressRefusal::Handshakes), Ok(())]);
+        assert!(addresses.is_news(peer("192.0.2.1")), "another second");
+        assert!(!addresses.is_news(peer("192.0.2.1")));
     }
 
     proptest! {

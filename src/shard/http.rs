@@ -257,7 +257,9 @@ impl Shard {
             && let Err(refusal) = self.addresses.judge(peer, self.now.monotonic_ms / 1_000, self.share)
         {
             self.counters.refused_address += 1;
-            tracing::debug!(%peer, reason = %refusal, "refused: a limit per address");
+            if self.addresses.is_news(peer) {
+                tracing::info!(%peer, setting = refusal.setting(), "refused: {refusal}");
+            }
             let mut response = Vec::new();
             let (text, headers) = (format!("{refusal}\n"), [("Retry-After", "1")]);
             append_response(429, TEXT, &headers, text.as_bytes(), false, &mut response);
