@@ -1,0 +1,196 @@
+//! A whole shard without sockets: clients whose bytes go in and come out in memory, the engine in memory, time as it
+//! is told. Shared by benches and tests.
+
+#![allow(dead_code, reason = "each bench and test uses its own part")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use polycast::auth::{Keys, Secret, sign};
+use polycast::config::Config;
+use polycast::core::ids::{AppIndex, ShardId, Slot};
+use polycast::core::publication::{Payload, Publication};
+use polycast::core::time::Now;
+use polycast::engine::memory::Memory;
+use polycast::engine::{Answer, ChannelKey};
+use polycast::shard::input::{Effect, Input};
+use polycast::shard::letter::{Letter, OperationId};
+use polycast::shard::{Founding, Shard};
+use polycast::wire::websocket::append_client_frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+/// Signs the tokens of [`World::token`].
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// Sends taken before their completions are looked at, as a turn does.
+const SENDS_PER_TURN_MAX: usize = 512;
+
+const MASK: [u8; 4] = [0x9a, 0x01, 0xff, 0x3c];
+
+const UPGRADE: &[u8] =
+    b"GET /connection/websocket HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// One shard and what surrounds it.
+pub struct World {
+    pub shard: Shard,
+    pub now: Now,
+    memory: Memory,
+    effects: Vec<Effect>,
+    answers: Vec<Answer>,
+    batches: Vec<(Slot, u32)>,
+    closes: Vec<Slot>,
+}
+
+impl World {
+    /// `more` is added to a configuration of one app whose secret is [`SECRET`].
+    pub fn new(before: &str, more: &str) -> Self {
+        let text = format!(
+            "{before}\n[[apps]]\nid = \"1\"\ntoken_hmac_secret_key = \"{SECRET}\"\napi_key = \"{SECRET}\"\n{more}"
+        );
+        let mut no_file = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        let config = Config::load(&text, [], &mut no_file).expect("a valid configuration");
+        let founding = Founding {
+            shards: 1,
+            hash_key: (1, 2),
+            seal_key: [3; 16],
+            seed: 4,
+            node_uid: "node".into(),
+            index_page: Arc::from(b"page".as_slice()),
+        };
+        let now = Now { monotonic_ms: 1_000_000, unix_ms: 1_800_000_000_000 };
+        Self {
+            shard: Shard::new(ShardId(0), &founding, Arc::new(config), now),
+            now,
+            memory: Memory::new(5),
+            effects: Vec::new(),
+            answers: Vec::new(),
+            batches: Vec::new(),
+            closes: Vec::new(),
+        }
+    }
+
+    pub fn advance(&mut self, ms: u64) {
+        self.now.monotonic_ms += ms;
+        self.now.unix_ms += ms;
+    }
+
+    /// Hands over one input and carries out what the shard wants of the engine.
+    pub fn input(&mut self, input: Input<'_>) {
+        self.shard.handle(self.now, input, &mut self.effects);
+        while !self.effects.is_empty() {
+            let mut effects = std::mem::take(&mut self.effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect);
+            }
+            if self.effects.is_empty() {
+                self.effects = effects;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Ask(ask) => {
+                self.memory.handle(self.now.monotonic_ms, ask, &mut self.answers);
+                for answer in self.answers.drain(..) {
+                    self.shard.handle(self.now, Input::Engine(answer), &mut self.effects);
+                }
+            }
+            Effect::Close { slot, .. } => self.closes.push(slot),
+            _ => {}
+        }
+    }
+
+    pub fn receive(&mut self, slot: Slot, bytes: &[u8]) {
+        self.input(Input::Received { slot, bytes: &mut bytes.to_vec() });
+    }
+
+    /// A WebSocket connection; nothing of what is sent to it is taken yet.
+    pub fn open(&mut self, slot: Slot, peer: SocketAddr) {
+        self.input(Input::Accepted { slot, peer });
+        self.receive(slot, UPGRADE);
+    }
+
+    /// One text message from the client.
+    pub fn say(&mut self, slot: Slot, text: &str) {
+        let mut frame = Vec::new();
+        append_client_frame(OpCode::Data(Data::Text), true, MASK, text.as_bytes(), &mut frame);
+        self.receive(slot, &frame);
+    }
+
+    /// A connection token. `exp`: Unix seconds; 0: none.
+    pub fn token(user: &str, exp: u64) -> String {
+        let keys = Keys::new(&Secret::from(SECRET), None).expect("not empty");
+        let exp = if exp == 0 { String::new() } else { format!(",\"exp\":{exp}") };
+        sign(format!("{{\"sub\":\"{user}\"{exp}}}").as_bytes(), &keys)
+    }
+
+    /// A client in one channel, whose replies have left.
+    pub fn subscriber(&mut self, slot: Slot, user: &str, exp: u64, channel: &str) {
+        self.open(slot, SocketAddr::from(([127, 0, 0, 1], 4_000)));
+        let token = Self::token(user, exp);
+        self.say(slot, &format!("{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}"));
+        self.say(slot, &format!("{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}"));
+        self.send_all();
+    }
+
+    /// A publication of a backend, as it reaches the channel's owner.
+    pub fn publish(&mut self, channel: &Arc<str>, publication: &Arc<Publication>) {
+        let letter = Letter::Publish {
+            operation: OperationId { index: u32::MAX, generation: u32::MAX },
+            channel: ChannelKey { app: AppIndex(0), name: Arc::clone(channel) },
+            publication: Arc::clone(publication),
+            skip_history: false,
+        };
+        self.input(Input::Letter { source: ShardId(0), letter });
+    }
+
+    /// Takes all that waits, as if every socket took everything. Returns how many sends that were.
+    pub fn send_all(&mut self) -> usize {
+        let mut sends = 0;
+        while self.shard.has_batches() {
+            while self.batches.len() < SENDS_PER_TURN_MAX {
+                let Some((slot, bytes)) = self.shard.next_batch() else { break };
+                self.batches.push((slot, bytes.len() as u32));
+            }
+            sends += self.batches.len();
+            let mut batches = std::mem::take(&mut self.batches);
+            for (slot, bytes) in batches.drain(..) {
+                self.input(Input::Sent { slot, result: Ok(bytes) });
+            }
+            self.batches = batches;
+        }
+        sends
+    }
+
+    /// Slots that the shard wanted closed since the last call. They are not free before [`Self::close`].
+    pub fn take_closes(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.closes)
+    }
+
+    pub fn close(&mut self, slot: Slot) {
+        self.input(Input::Closed { slot });
+    }
+
+    /// What the shard still holds though everybody has left; must be nothing.
+    pub fn leftovers(&mut self) -> Vec<&'static str> {
+        self.input(Input::TurnEnd);
+        self.shard.leftovers()
+    }
+}
+
+/// A publication whose data is a JSON string of `bytes` bytes.
+pub fn publication(bytes: usize) -> Arc<Publication> {
+    let mut data = vec![b'x'; bytes.max(2)];
+    let last = data.len() - 1;
+    (data[0], data[last]) = (b'"', b'"');
+    Arc::new(Publication {
+        data: Payload::Json(data.into()),
+        event: None,
+        publisher: None,
+        tags: Box::default(),
+        time_ms: 0,
+        exclude: None,
+    })
+}
