@@ -126,11 +126,17 @@ impl World {
         sign(format!("{{\"sub\":\"{user}\"{exp}}}").as_bytes(), &keys)
     }
 
-    /// A client in one channel, whose replies have left.
-    pub fn subscriber(&mut self, slot: Slot, user: &str, exp: u64, channel: &str) {
+    /// A client whose replies have left.
+    pub fn client(&mut self, slot: Slot, user: &str, exp: u64) {
         self.open(slot, SocketAddr::from(([127, 0, 0, 1], 4_000)));
         let token = Self::token(user, exp);
         self.say(slot, &format!("{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}"));
+        self.send_all();
+    }
+
+    /// A client in one channel, whose replies have left.
+    pub fn subscriber(&mut self, slot: Slot, user: &str, exp: u64, channel: &str) {
+        self.client(slot, user, exp);
         self.say(slot, &format!("{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}"));
         self.send_all();
     }

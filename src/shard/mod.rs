@@ -21,7 +21,7 @@ mod http;
 pub mod input;
 pub mod letter;
 mod operations;
-mod outbox;
+pub mod outbox;
 mod owner;
 mod seal;
 mod session;

@@ -51,6 +51,10 @@ impl Range {
         self.to - self.from
     }
 
+    pub fn is_empty(self) -> bool {
+        self.from == self.to
+    }
+
     fn is_followed_by(self, next: Self) -> bool {
         self.chunk == next.chunk && self.to == next.from
     }

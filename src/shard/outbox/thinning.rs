@@ -87,7 +87,7 @@ impl Outbox {
             queued = queued.saturating_add(frame.len().max(FRAME_BYTES_MIN));
             chunks.copy(&mut own, frame, &mut ranges);
         }
-        if front.len() > 0 {
+        if !front.is_empty() {
             chunks.retain(front.chunk);
             ranges.push_front(front);
         }
