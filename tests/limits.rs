@@ -58,6 +58,7 @@ fn numbered(number: usize) -> Arc<Publication> {
         tags: Box::default(),
         time_ms: 0,
         exclude: None,
+        delta: false,
     })
 }
 

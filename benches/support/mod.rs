@@ -198,5 +198,6 @@ pub fn publication(bytes: usize) -> Arc<Publication> {
         tags: Box::default(),
         time_ms: 0,
         exclude: None,
+        delta: false,
     })
 }
