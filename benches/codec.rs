@@ -53,7 +53,6 @@ fn codec(criterion: &mut Criterion) {
         time_ms: 0,
         delta: false,
         exclude: None,
-        delta: false,
     };
     let mut out = Vec::new();
     for (name, variant) in [("v2", Variant::CentrifugeV2Json), ("v1", Variant::CentrifugeV1Json)] {
