@@ -41,6 +41,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod admin;
 pub mod api;
 pub mod auth;
 pub mod config;
