@@ -17,6 +17,7 @@
 //! | [`shard`] | one core's whole world as a function of (state, input, now) |
 //! | [`io`] | the only room with clocks, sockets, threads and unsafe: rings, listeners, mesh, control thread |
 //! | [`server`] | composition; the only file that knows everybody |
+//! | [`cli`] | the command line: running the server, making and checking tokens, judging configuration and machine |
 //!
 //! # Imports point one way
 //!
@@ -26,7 +27,7 @@
 //!         └─► api
 //!               └─► shard  admin
 //!                     └─► io
-//!                           └─► server ─► main
+//!                           └─► server ─► cli ─► main
 //! ```
 //! `tests/tidy` holds the exact table and names file and line of a violation.
 //!
@@ -44,12 +45,14 @@
 pub mod admin;
 pub mod api;
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod engine;
 pub mod io;
 pub mod metrics;
 pub mod protocol;
+pub mod server;
 pub mod shard;
 pub mod timer;
 pub mod wire;

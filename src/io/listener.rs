@@ -20,7 +20,7 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    fn new(address: SocketAddr, error: io::Error) -> Self {
+    pub(super) fn new(address: SocketAddr, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::InUse(address),
             _ => Self::Other { address, error },

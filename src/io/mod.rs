@@ -13,8 +13,13 @@
 mod accept;
 mod buffers;
 pub mod clock;
+pub mod control;
 pub mod listener;
 pub mod mesh;
+pub mod ops;
+pub mod probe;
+pub mod process;
+mod reports;
 mod ring;
 mod slots;
 mod sys;

@@ -32,18 +32,32 @@ pub fn allowed_cpus() -> Vec<usize> {
 
 /// The soft limit of open descriptors, raised to the hard one as far as allowed.
 pub fn raise_descriptor_limit() -> u64 {
+    let Some((soft, hard)) = limits(libc::RLIMIT_NOFILE) else { return 1024 };
+    let raised = libc::rlimit { rlim_cur: hard, rlim_max: hard };
+    // SAFETY: the struct is initialised; a refusal changes nothing.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 { hard } else { soft }
+}
+
+/// The soft and the hard limit of a resource (`RLIMIT_…`); the largest number stands for none.
+pub fn limits(resource: libc::__rlimit_resource_t) -> Option<(u64, u64)> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel fills the struct it is given.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
-        return 1024;
-    }
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
-    // SAFETY: the struct is initialised; a refusal changes nothing.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
-        raised.rlim_cur
-    } else {
-        limit.rlim_cur
-    }
+    let is_known = unsafe { libc::getrlimit(resource, &mut limit) } == 0;
+    is_known.then_some((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Bytes of a page of memory.
+pub fn page_bytes() -> u64 {
+    // SAFETY: plain library call without pointers.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4_096)
+}
+
+/// Keeps this process's memory in small pages, whatever the system's policy for transparent huge ones. `false`: the
+/// kernel refused.
+pub fn refuse_huge_pages() -> bool {
+    // SAFETY: plain system call without pointers.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 }
 }
 
 /// An eventfd that never blocks.
