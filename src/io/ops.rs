@@ -307,7 +307,6 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(10), "the connection is still held");
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(began.elapsed() + Duration::from_millis(50) >= TIMES.answer, "{:?}", began.elapsed());
     }
 
     #[test]
