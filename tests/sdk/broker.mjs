@@ -39,8 +39,6 @@ ${server}
 ${limits}
 [[apps]]
 id = "1"
-key = "app-key"
-secret = "app-secret"
 token_hmac_secret_key = "${secret}"
 api_key = "${API_KEY}"
 ${app}

@@ -110,7 +110,8 @@ describe("upgrade and HTTP", { concurrency: true }, () => {
       const began = performance.now();
       const { status } = await statusOf(t, broker, upgradeRequest(broker, { "Sec-WebSocket-Protocol": `x${text}` }));
       assert.ok([101, 400, 431].includes(status), `${status}`);
-      assert.ok(performance.now() - began < 500);
+      // Far above what it costs and far below what anything quadratic would, also beside busy neighbours.
+      assert.ok(performance.now() - began < 3_000);
     }
   });
 
