@@ -203,10 +203,8 @@ describe("WebSocket frames", { concurrency: true }, () => {
     const slow = async () => (await broker.metrics()).sum("polycast_slow_consumers_total");
     await until(async () => await slow() === 1, "the stalled client is gone, and counted", 20_000);
     const queued = async () => (await broker.metrics()).sum("polycast_queue_bytes");
-    // The chunk that the next publication goes into stays while somebody listens.
+    // Chunks that are being filled stay: a few of 16 to 64 KiB, however many clients there are.
     await until(async () => await queued() < 256 * 1024, "its queue is given back", 20_000);
-    for (const reader of readers) reader.stop();
-    await until(async () => await queued() === 0, "nothing is kept for nobody");
   });
 
   test("T6.14 a reset in the middle of anything is worth no log line", async (t) => {
