@@ -62,14 +62,14 @@ export async function startBroker(t, options = {}) {
 
 /**
  * Starts the binary and returns at once, ready or not. `wrapper`: a command that runs the binary; `host`: where the
- * embedded default listens.
+ * embedded default listens; `variables`: of the environment.
  */
-export async function launch(t, { embedded = false, wrapper = [], ports, host = "127.0.0.1", ...options } = {}) {
+export async function launch(t, { embedded = false, wrapper = [], ports, host = "127.0.0.1", variables = {}, ...options } = {}) {
   if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: cargo build --release`);
   const directory = mkdtempSync(join(tmpdir(), "polycast-test-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const broker = new Broker(ports ?? { http: await freePort(), ops: await freePort() }, directory);
-  const environment = { ...process.env, NO_COLOR: "1" };
+  const environment = { ...process.env, NO_COLOR: "1", ...variables };
   const command = [...wrapper, BINARY];
   if (embedded) {
     for (const [name, port] of Object.entries(broker.ports)) {

@@ -67,7 +67,7 @@ describe("upgrade and HTTP", { concurrency: true }, () => {
     const began = performance.now();
     const silent = await Tcp.open(t, broker);
     const after_ms = await within(silent.ended, "the end") - began;
-    assert.ok(after_ms >= SHORT_S * 1000 - 100 && after_ms < SHORT_S * 1000 + 1_000, `${after_ms} ms`);
+    assert.ok(after_ms >= SHORT_S * 1000 - 100 && after_ms < SHORT_S * 1000 + 4_000, `${after_ms} ms`);
   });
 
   test("T5.4 no upgrade, another method, an old version", async (t) => {
