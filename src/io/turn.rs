@@ -126,7 +126,7 @@ impl Runner {
             self.accepts.arm(&mut self.ring, room)?;
         }
         let spilled = self.post()?;
-        if has_unread || self.shard.has_batches() || self.ring.has_completions() {
+        if has_unread || self.shard.has_work() || self.ring.has_completions() {
             return self.ring.submit();
         }
         if !self.postbox.may_sleep() {

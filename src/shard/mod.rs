@@ -218,9 +218,9 @@ impl Shard {
         Some((slot, self.chunks.bytes(range)))
     }
 
-    /// Whether [`Self::next_batch`] may have something.
-    pub fn has_batches(&self) -> bool {
-        !self.dirty.is_empty()
+    /// Whether another turn has something to do at once: bytes to send, or publishers that may go on.
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty() || !self.resumable.is_empty()
     }
 
     /// When [`Input::Timers`] should come, in monotonic milliseconds; `None`: nothing is due ever.

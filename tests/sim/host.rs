@@ -85,7 +85,7 @@ impl Host {
                 || !self.answers.is_empty()
                 || !self.kernel.completions.is_empty()
                 || self.kernel.has_starved()
-                || self.shard.has_batches()
+                || self.shard.has_work()
                 || self.shard.next_deadline_ms().is_some_and(|due_ms| due_ms <= now_ms)
                 || (self.spilled > 0 && self.retry_ms <= now_ms))
     }
