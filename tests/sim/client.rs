@@ -567,7 +567,7 @@ impl Client {
             "shutdown" => around.is_draining,
             "expired" | "connection expired" => return self.judge_expiry(around),
             "slow" => self.may_be_slow(around),
-            "no pong" => matches!(self.temper, Temper::Mute | Temper::Sleepy),
+            "no pong" => matches!(self.temper, Temper::Mute | Temper::Sleepy) || around.scenario.is_narrow(),
             // An engine that is down refuses everything.
             "too many errors" => around.scenario.engine == EngineKind::Slow || around.is_reloaded,
             "stale" => self.temper == Temper::Shy,

@@ -102,6 +102,11 @@ impl Scenario {
         }
     }
 
+    /// Whether a ping may lie behind more than the network carries within the time for a pong.
+    pub fn is_narrow(&self) -> bool {
+        self.room <= 2_000 && self.data_bytes_max >= 3_000
+    }
+
     pub fn config(&self, is_reloaded: bool) -> Arc<Config> {
         let (current, previous) = if is_reloaded { (SECRETS[1], SECRETS[0]) } else { (SECRETS[0], "") };
         let namespace = |name: &str, more: &str| {
