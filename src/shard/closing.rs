@@ -35,8 +35,9 @@ impl Shard {
         self.let_go(slot);
         let is_slow = disconnect == Disconnect::Slow;
         if is_slow {
-            // What the kernel does not hold is discarded; the close frame goes behind the send in flight.
-            self.connections.hot_mut(slot).outbox.discard_waiting(&mut self.chunks);
+            // What the kernel does not hold is discarded, but for the rest of a frame that the peer has begun to
+            // get: within it the close frame could not be read.
+            self.connections.hot_mut(slot).outbox.keep_waiting(&mut self.chunks, std::iter::empty());
         }
         let Some((code, reason)) = frame else {
             self.close_when_sent(slot);
