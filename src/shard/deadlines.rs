@@ -158,6 +158,15 @@ impl Shard {
         self.connections.cold_mut(slot).heartbeat_at = self.tick(self.now.monotonic_ms + delay_ms);
     }
 
+    /// The connection was not read for a while: its pong may lie behind much else that is still to come.
+    pub(super) fn await_pong_anew(&mut self, slot: Slot) {
+        let Some(timeout_ms) = self.rules(slot).map(|rules| u64::from(rules.pong_timeout_ms)) else { return };
+        if self.connections.cold(slot).awaits_pong {
+            self.connections.cold_mut(slot).heartbeat_at = self.tick(self.now.monotonic_ms + timeout_ms);
+            self.arm(slot);
+        }
+    }
+
     /// A pong came, asked for or not.
     pub(super) fn note_pong(&mut self, slot: Slot) {
         if !self.connections.cold(slot).awaits_pong {

@@ -278,6 +278,7 @@ impl Shard {
             }
             if std::mem::take(&mut waiting.paused) {
                 self.effects.push(Effect::Read { slot, mode: ReadMode::Stream });
+                self.await_pong_anew(slot);
             }
             if self.connections.cold(slot).waiting.as_ref().is_some_and(|waiting| waiting.is_idle()) {
                 self.connections.cold_mut(slot).waiting = None;
