@@ -199,7 +199,10 @@ impl Client {
         let temper = self.temper;
         let name = self.name;
         self.socket = around.connect();
-        around.trace.note(around.now.monotonic_ms, format_args!("client {name} {temper:?} connects"));
+        around.trace.note(
+            around.now.monotonic_ms,
+            format_args!("client {name} {temper:?} connects, socket {}", self.socket),
+        );
         self.phase = Phase::Upgrading;
         self.is_greeted = false;
         self.began_ms = around.now.monotonic_ms;

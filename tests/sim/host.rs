@@ -149,6 +149,10 @@ impl Host {
         match completion {
             Completion::Accepted { slot } => {
                 self.kernel.open(slot);
+                outside.trace.note(
+                    outside.now.monotonic_ms,
+                    format_args!("{} has socket {} in slot {slot}", self.id.0, self.kernel.socket(slot)),
+                );
                 let peer = ([127, 0, 0, 1], 40_000).into();
                 self.input(Input::Accepted { slot: Slot(slot), peer }, outside)
             }

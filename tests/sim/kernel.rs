@@ -133,6 +133,11 @@ impl Kernel {
         self.slots.iter().filter(|slot| slot.is_open || slot.is_taken).count()
     }
 
+    /// The socket behind a slot.
+    pub fn socket(&self, slot: u32) -> usize {
+        self.slots[slot as usize].socket
+    }
+
     /// Slots the thread has in use.
     pub fn open_slots(&self) -> impl Iterator<Item = u32> + '_ {
         (0..).zip(&self.slots).filter(|(_, state)| state.is_open).map(|(slot, _)| slot)

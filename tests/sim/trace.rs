@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 
 /// Lines kept for the end of a failing run.
-const LINES_MAX: usize = 400;
+const LINES_MAX: usize = 1_000;
 
 #[derive(Debug)]
 pub struct Trace {
