@@ -151,16 +151,16 @@ impl Backend {
     fn call(&mut self, around: &mut Around<'_>) -> (u64, &'static str, String, Call) {
         let id = self.next_id;
         self.next_id += 1;
-        match around.random.below(40) {
-            0 => (id, "channels", "{}".to_owned(), Call::Channels),
-            1 => (id, "info", "{}".to_owned(), Call::Info),
-            2 => {
+        match around.random.below(100) {
+            0 | 1 => (id, "channels", "{}".to_owned(), Call::Channels),
+            2 | 3 => (id, "info", "{}".to_owned(), Call::Info),
+            4 => {
                 let user = format!("u{}", around.random.below(around.scenario.users));
                 let params = format!("{{\"user\":\"{user}\"}}");
                 around.kills.push(Kill { user, sent_ms: around.now.monotonic_ms, answered_ms: None });
                 (id, "disconnect", params, Call::Disconnect { kill: around.kills.len() - 1 })
             }
-            3..=7 => {
+            5..=17 => {
                 let channels = around.scenario.channels.clone();
                 let number = around.ledger.publish(&channels);
                 let data = ledger::data(number, around.data_bytes());
@@ -171,7 +171,7 @@ impl Backend {
                 let channel = around.channel();
                 let number = around.ledger.publish(std::slice::from_ref(&channel));
                 let data = ledger::data(number, around.data_bytes());
-                let skip = if other < 10 { ",\"skip_history\":true" } else { "" };
+                let skip = if other < 24 { ",\"skip_history\":true" } else { "" };
                 let params = format!("{{\"channel\":\"{channel}\",\"data\":{data}{skip}}}");
                 (id, "publish", params, Call::Publish { channel, number })
             }

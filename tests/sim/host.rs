@@ -6,7 +6,7 @@ use std::sync::Arc;
 use polycast::core::ids::{ShardId, Slot};
 use polycast::core::time::Now;
 use polycast::engine::{Answer, Ask};
-use polycast::shard::input::{Effect, Input};
+use polycast::shard::input::{Effect, Input, ReadMode};
 use polycast::shard::letter::{Letter, Notice, Order};
 use polycast::shard::{DEADLINES_PER_TURN_MAX, Shard};
 
@@ -17,6 +17,7 @@ use super::mutant::{Mutant, Saboteur};
 use super::network::Socket;
 use super::random::Random;
 use super::scenario::Scenario;
+use super::shown::{Shown, ShownLetter};
 use super::trace::Trace;
 
 /// Everything outside of a shard that its turn can touch.
@@ -48,6 +49,8 @@ pub struct Host {
     /// How many the shard was told of.
     spilled: u64,
     pub spilled_max: u64,
+    /// Connections that expired in one turn, at most.
+    pub expired_max: u64,
     retry_ms: u64,
     effects: Vec<Effect>,
     /// What is being handled is another shard's letter.
@@ -67,6 +70,7 @@ impl Host {
             spill: (0..shards).map(|_| VecDeque::new()).collect(),
             spilled: 0,
             spilled_max: 0,
+            expired_max: 0,
             retry_ms: 0,
             effects: Vec::new(),
             handles_letter: false,
@@ -106,6 +110,7 @@ impl Host {
             let before = self.shard.snapshot().expired;
             self.input(Input::Timers { pending_receives: has_unread }, outside)?;
             let expired = self.shard.snapshot().expired - before;
+            self.expired_max = self.expired_max.max(expired);
             if expired > DEADLINES_PER_TURN_MAX as u64 {
                 return Err(format!("{expired} connections expired in one turn"));
             }
@@ -198,7 +203,7 @@ impl Host {
     }
 
     fn input(&mut self, input: Input<'_>, outside: &mut Outside<'_>) -> Result<(), Broken> {
-        outside.trace.note(outside.now.monotonic_ms, format_args!("{:?} {}", self.id.0, Shown(&input)));
+        outside.trace.note(outside.now.monotonic_ms, format_args!("{} {}", self.id.0, Shown(&input)));
         self.shard.handle(outside.now, input, &mut self.effects);
         while !self.effects.is_empty() {
             let mut effects = std::mem::take(&mut self.effects);
@@ -214,9 +219,21 @@ impl Host {
 
     fn carry_out(&mut self, effect: Effect, outside: &mut Outside<'_>) -> Result<(), Broken> {
         match effect {
-            Effect::Read { slot, mode } => self.kernel.set_mode(slot.0, mode),
+            Effect::Read { slot, mode } => {
+                outside.trace.count(match mode {
+                    ReadMode::Stream => "reading resumed",
+                    ReadMode::Bulk => "long body",
+                    ReadMode::Paused => "reading paused",
+                });
+                self.kernel.set_mode(slot.0, mode);
+            }
             Effect::Finish { slot } => self.kernel.finish(slot.0),
-            Effect::Close { slot, abort } => self.kernel.close(slot.0, abort),
+            Effect::Close { slot, abort } => {
+                if abort {
+                    outside.trace.count("reset by the server");
+                }
+                self.kernel.close(slot.0, abort);
+            }
             Effect::Send { target, letter } => return self.send(target, letter, outside),
             Effect::Ask(ask) => return self.ask(ask, outside),
             Effect::Notify(Notice::Drained) => self.has_drained = true,
@@ -228,6 +245,9 @@ impl Host {
     fn ask(&mut self, ask: Ask, outside: &mut Outside<'_>) -> Result<(), Broken> {
         if self.spilled > 0 && !self.handles_letter && matches!(ask, Ask::Publish { .. }) {
             return Err(format!("shard {} took a publication while letters wait for room", self.id.0));
+        }
+        if matches!(ask, Ask::History { since: Some(_), .. }) {
+            outside.trace.count("gap read from history");
         }
         let mut answers = Vec::new();
         let now_ms = outside.now.monotonic_ms;
@@ -242,7 +262,7 @@ impl Host {
     fn send(&mut self, target: ShardId, letter: Letter, outside: &mut Outside<'_>) -> Result<(), Broken> {
         outside.trace.note(
             outside.now.monotonic_ms,
-            format_args!("{} letter to {} {:?}", self.id.0, target.0, std::mem::discriminant(&letter)),
+            format_args!("{} to {}: {}", self.id.0, target.0, ShownLetter(&letter)),
         );
         match &letter {
             Letter::Publish { .. } if self.spilled > 0 => {
@@ -251,6 +271,7 @@ impl Host {
                     self.id.0
                 ));
             }
+            Letter::Broken { .. } => outside.trace.count("channel broken"),
             Letter::Deliver(_) if outside.saboteur.strikes(Mutant::DropDelivery) => return Ok(()),
             Letter::Leave { .. } if outside.saboteur.strikes(Mutant::SwallowLeave) => return Ok(()),
             Letter::Deliver(delivery) if outside.saboteur.strikes(Mutant::RepeatDelivery) => {
@@ -295,6 +316,9 @@ impl Host {
             }
         }
         self.spilled = self.spilled();
+        if self.spilled > 0 {
+            outside.trace.count("turn with letters waiting for room");
+        }
         self.spilled_max = self.spilled_max.max(self.spilled);
         self.retry_ms = outside.now.monotonic_ms + outside.random.below(2);
         self.shard.set_spilled(self.spilled);
@@ -324,20 +348,5 @@ fn sabotage(answer: &mut Answer, saboteur: &mut Saboteur) {
         && saboteur.strikes(Mutant::SkipOffset)
     {
         numbered.offset += 1;
-    }
-}
-
-/// An input, shown without its contents.
-struct Shown<'a>(&'a Input<'a>);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Input::Received { slot, bytes } => write!(out, "received {} bytes at {}", bytes.len(), slot.0),
-            Input::Accepted { slot, .. } => write!(out, "accepted {}", slot.0),
-            Input::Letter { source, letter } => write!(out, "letter of {} {letter:?}", source.0),
-            Input::Order(order) => write!(out, "order {:?}", std::mem::discriminant(order)),
-            other => write!(out, "{other:?}"),
-        }
     }
 }

@@ -14,16 +14,6 @@ pub enum Mutant {
     SwallowLeave,
 }
 
-impl Mutant {
-    pub const ALL: [Self; 5] = [
-        Self::DropDelivery,
-        Self::RepeatDelivery,
-        Self::DeliverAfterUnsubscribe,
-        Self::SkipOffset,
-        Self::SwallowLeave,
-    ];
-}
-
 /// Puts one mutant into a run, once, at the occasion the seed names.
 #[derive(Debug)]
 pub struct Saboteur {

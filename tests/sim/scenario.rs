@@ -34,7 +34,8 @@ pub struct Scenario {
     pub clients: usize,
     pub backends: usize,
     pub users: u64,
-    /// Without history: plain names. With history: in the namespace `kept`. The namespace `gone` goes at the reload.
+    /// Without history: plain names. With history: in the namespace `kept`. In `newest` and `oldest` slow readers
+    /// lose publications. The namespace `gone` goes at the reload.
     pub channels: Vec<String>,
     pub history_size: u64,
     pub queue_bytes_max: u32,
@@ -52,6 +53,10 @@ pub struct Scenario {
     /// Some clients stop reading, do not answer pings, or speak nonsense.
     pub has_odd_clients: bool,
     pub tokens_expire: bool,
+    /// All tokens expire at this Unix second, whoever has one.
+    pub common_expiry_s: Option<u64>,
+    /// Everything stands still from one fake moment to the other.
+    pub standstill_ms: Option<(u64, u64)>,
     pub waits_for_expiry: bool,
     pub reload_at_ms: Option<u64>,
     /// When the wall clock is set back, and by how much.
@@ -68,6 +73,9 @@ impl Scenario {
         }
         for number in 0..random.between(0, 3) {
             channels.push(format!("kept:{number}"));
+        }
+        if random.percent(30) {
+            channels.push((*random.pick(&["newest:0", "oldest:0"])).to_owned());
         }
         let reload_at_ms = random.percent(50).then(|| random.between(200, 3_000));
         if reload_at_ms.is_some() {
@@ -95,6 +103,8 @@ impl Scenario {
             has_stalls: random.percent(50),
             has_odd_clients: random.percent(50),
             tokens_expire,
+            common_expiry_s: None,
+            standstill_ms: None,
             waits_for_expiry: tokens_expire && random.percent(70),
             reload_at_ms,
             clock_step: random.percent(30).then(|| (random.between(100, 5_000), random.between(1, 20_000))),
@@ -105,6 +115,35 @@ impl Scenario {
     /// Whether a ping may lie behind more than the network carries within the time for a pong.
     pub fn is_narrow(&self) -> bool {
         self.room <= 2_000 && self.data_bytes_max >= 3_000
+    }
+
+    /// Many clients that do nothing but expire in one second, at a shard that is then late.
+    pub fn mass_expiry(clients: usize, random: &mut Random) -> Self {
+        let expires_s = EPOCH_MS / 1_000 + 10;
+        let late_ms = 10_000 + EXPIRY_MS.start();
+        Self {
+            shards: 1,
+            engine: EngineKind::Memory,
+            clients,
+            backends: 0,
+            queue_bytes_max: 1 << 20,
+            data_bytes_max: 20,
+            ping_interval_s: 25,
+            pong_timeout_ms: 8_000,
+            active_ms: 2_000,
+            pace_ms: 1_000,
+            room: 30_000,
+            has_stalls: false,
+            has_odd_clients: false,
+            tokens_expire: true,
+            common_expiry_s: Some(expires_s),
+            standstill_ms: Some((late_ms, late_ms + 950)),
+            waits_for_expiry: true,
+            reload_at_ms: None,
+            clock_step: None,
+            drain_ms: None,
+            ..Self::new(random)
+        }
     }
 
     pub fn config(&self, is_reloaded: bool) -> Arc<Config> {
@@ -126,6 +165,8 @@ impl Scenario {
             namespace("", ""),
             namespace("kept", &kept),
         );
+        text.push_str(&namespace("newest", "slow_consumer = \"conflate\"\n"));
+        text.push_str(&namespace("oldest", "slow_consumer = \"drop_oldest\"\n"));
         if !is_reloaded {
             text.push_str(&namespace("gone", ""));
         }
@@ -141,6 +182,11 @@ impl Scenario {
         let keys = Keys::from_bytes(SECRETS[0].as_bytes()).expect("the secret is not empty");
         sign(claims.as_bytes(), &keys)
     }
+}
+
+/// Whether a slow reader of the channel may miss publications, and whether it may miss even the newest.
+pub fn may_miss(channel: &str) -> (bool, bool) {
+    (channel.starts_with("newest:") || channel.starts_with("oldest:"), channel.starts_with("oldest:"))
 }
 
 /// Whether publications of the channel get offsets.

@@ -1,6 +1,6 @@
 //! What happened, as a digest that two runs of one seed must share, and as text where somebody wants to read it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 
 /// Lines kept for the end of a failing run.
@@ -13,7 +13,11 @@ pub struct Trace {
     /// `None`: only the digest is wanted.
     lines: Option<VecDeque<String>>,
     text: String,
+    census: Census,
 }
+
+/// How often what happened: a simulation that never meets a situation says nothing about it.
+pub type Census = BTreeMap<&'static str, u64>;
 
 impl Trace {
     pub fn new(keeps_lines: bool) -> Self {
@@ -22,6 +26,7 @@ impl Trace {
             events: 0,
             lines: keeps_lines.then(VecDeque::new),
             text: String::new(),
+            census: Census::new(),
         }
     }
 
@@ -43,6 +48,15 @@ impl Trace {
             }
             lines.push_back(self.text.clone());
         }
+    }
+
+    /// Counts an occurrence of something worth counting.
+    pub fn count(&mut self, name: &'static str) {
+        *self.census.entry(name).or_default() += 1;
+    }
+
+    pub fn census(&self) -> &Census {
+        &self.census
     }
 
     pub fn digest(&self) -> (u64, u64) {

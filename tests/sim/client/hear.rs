@@ -1,0 +1,208 @@
+//! What comes back: bytes to frames, messages and replies, each to the promise it belongs to.
+
+use tungstenite::protocol::frame::coding::Control;
+
+use super::{Client, Expected, Kind, Phase, State, Temper};
+use crate::around::Around;
+use crate::frames::{Frame, append_control, append_message, take_frame};
+use crate::ledger::{Broken, Outcome};
+use crate::mutant::Mutant;
+use crate::replies::{Message, read};
+
+impl Client {
+    pub(super) fn read(&mut self, around: &mut Around<'_>) -> Result<(), Broken> {
+        if around.sockets[self.socket].has_ended() {
+            return self.connection_ended(around);
+        }
+        let bytes = around.sockets[self.socket].read(around.random);
+        self.inbound.extend_from_slice(&bytes);
+        if self.phase == Phase::Upgrading && !self.read_upgrade(around)? {
+            return Ok(());
+        }
+        while self.phase != Phase::Away {
+            let Some(frame) = take_frame(&mut self.inbound).map_err(|what| self.broken(&what))? else {
+                break;
+            };
+            self.frame(frame, around)?;
+        }
+        Ok(())
+    }
+
+    /// `false`: the answer is not whole yet.
+    pub(super) fn read_upgrade(&mut self, around: &mut Around<'_>) -> Result<bool, Broken> {
+        let Some(end) = self.inbound.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Ok(false);
+        };
+        if !self.inbound.starts_with(b"HTTP/1.1 101 ") {
+            let head = String::from_utf8_lossy(&self.inbound[..end]).into_owned();
+            return Err(self.broken(&format!("the upgrade was answered with {head:?}")));
+        }
+        self.inbound.drain(..end + 4);
+        self.phase = Phase::Open;
+        if self.temper != Temper::Shy {
+            self.greet(around);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn frame(&mut self, frame: Frame, around: &mut Around<'_>) -> Result<(), Broken> {
+        if self.phase == Phase::Closed {
+            return Err(self.broken("a frame after the close frame"));
+        }
+        match frame {
+            Frame::Ping(payload) => {
+                if self.temper != Temper::Mute {
+                    append_control(Control::Pong, &payload, around.random, &mut self.writer.bytes);
+                }
+                Ok(())
+            }
+            Frame::Pong => Ok(()),
+            Frame::Close { code, reason } => self.closed(code, &reason, around),
+            Frame::Text(payload) => self.message(&payload, around),
+        }
+    }
+
+    pub(super) fn message(&mut self, payload: &[u8], around: &mut Around<'_>) -> Result<(), Broken> {
+        match read(payload, self.is_v1).map_err(|what| self.broken(&what))? {
+            Message::Ping => {
+                if self.temper != Temper::Mute && self.phase == Phase::Open {
+                    append_message(b"{}", around.random, &mut self.writer.bytes);
+                }
+                Ok(())
+            }
+            Message::Publication { channel, number, offset } => {
+                self.latest.insert(channel.clone(), payload.to_vec());
+                self.publication(&channel, number, offset, around)
+            }
+            Message::Dropped { channel } => match self.subscriptions.remove(&channel) {
+                Some(State::Live(_) | State::Ending(_)) => {
+                    around.trace.count("subscription dropped");
+                    Ok(())
+                }
+                Some(State::Asked) | None => {
+                    Err(self.broken(&format!("dropped from {channel}, not subscribed")))
+                }
+            },
+            Message::Reply { tag, error, body } => self.reply(tag, error, &body, around),
+        }
+    }
+
+    pub(super) fn publication(
+        &mut self,
+        channel: &str,
+        number: usize,
+        offset: u64,
+        around: &mut Around<'_>,
+    ) -> Result<(), Broken> {
+        let heard = match self.subscriptions.get_mut(channel) {
+            Some(State::Live(reader) | State::Ending(reader)) => {
+                around.ledger.heard(reader, channel, number, offset)
+            }
+            Some(State::Asked) => Err(format!("a publication of {channel} before the subscribe reply")),
+            None => Err(format!("a publication of {channel}, which is not subscribed")),
+        };
+        heard.map_err(|what| self.broken(&what))
+    }
+
+    pub(super) fn reply(
+        &mut self,
+        tag: u64,
+        error: Option<u64>,
+        body: &str,
+        around: &mut Around<'_>,
+    ) -> Result<(), Broken> {
+        let Some(expected) = self.expected.pop_front() else {
+            return Err(self.broken(&format!("a reply {tag} to nothing")));
+        };
+        let Expected { tag: want, kind } = expected;
+        around
+            .trace
+            .note(around.now.monotonic_ms, format_args!("client {} reply {tag} {error:?} {body}", self.name));
+        if tag != want {
+            return Err(self.broken(&format!("reply {tag} where {want} ({kind:?}) was due")));
+        }
+        let name = match &kind {
+            Kind::Connect => "connect",
+            Kind::Subscribe(_) => "subscribe",
+            Kind::Unsubscribe(_) => "unsubscribe",
+            Kind::Publish { .. } => "publish",
+            Kind::Refresh { .. } => "refresh",
+            Kind::Ping => "result",
+        };
+        let want_body = if self.is_v1 { "result" } else { name };
+        if error.is_none() && body != want_body {
+            return Err(self.broken(&format!("a reply to {kind:?} with {body}")));
+        }
+        if error.is_some() {
+            around.trace.count("command refused");
+        }
+        if let Some(code) = error
+            && !self.may_fail(&kind, code, around)
+        {
+            return Err(self.broken(&format!("{kind:?} was refused with {code}")));
+        }
+        self.replied(kind, error, around)
+    }
+
+    pub(super) fn replied(
+        &mut self,
+        kind: Kind,
+        error: Option<u64>,
+        around: &mut Around<'_>,
+    ) -> Result<(), Broken> {
+        match kind {
+            Kind::Connect if error.is_some() => {
+                around.sockets[self.socket].close_by_peer();
+                self.ended(around);
+            }
+            Kind::Connect => {
+                self.is_greeted = true;
+                self.greeted_ms = around.now.monotonic_ms;
+            }
+            Kind::Subscribe(channel) => {
+                if error.is_some() {
+                    self.subscriptions.remove(&channel);
+                } else {
+                    let reader = around.ledger.subscribed(&channel);
+                    self.subscriptions.insert(channel, State::Live(reader));
+                }
+            }
+            Kind::Unsubscribe(channel) => {
+                if let Some(State::Ending(_)) = self.subscriptions.get(&channel) {
+                    self.subscriptions.remove(&channel);
+                }
+                if let Some(frame) = self.latest.get(&channel).cloned()
+                    && around.saboteur.strikes(Mutant::DeliverAfterUnsubscribe)
+                {
+                    self.message(&frame, around)?;
+                }
+            }
+            Kind::Publish { channel, number } => {
+                let outcome = if error.is_some() { Outcome::Refused } else { Outcome::Taken };
+                let answered = around.ledger.answered(number, &channel, outcome, None);
+                answered.map_err(|what| self.broken(&what))?;
+            }
+            Kind::Refresh { expires_s } => {
+                around.trace.count("token refreshed");
+                self.expires_s = Some(expires_s);
+            }
+            Kind::Ping => {}
+        }
+        Ok(())
+    }
+
+    /// The server's close frame.
+    pub(super) fn closed(&mut self, code: u16, reason: &str, around: &mut Around<'_>) -> Result<(), Broken> {
+        around
+            .trace
+            .note(around.now.monotonic_ms, format_args!("client {} is closed: {code} {reason}", self.name));
+        if self.phase != Phase::Leaving {
+            self.judge_end(code, reason, around)?;
+            append_control(Control::Close, &code.to_be_bytes(), around.random, &mut self.writer.bytes);
+        }
+        self.phase = Phase::Closed;
+        self.subscriptions.clear();
+        self.expected.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! What a client may expect: reasons for refusals and ends, and what must have come once all is at rest.
+
+use super::{Client, Kind, Phase, State, Temper};
+use crate::around::{Around, Kill};
+use crate::ledger::Broken;
+use crate::scenario::{EXPIRY_MS, EngineKind};
+
+impl Client {
+    /// The stream has ended: was that allowed without a close frame?
+    pub(super) fn connection_ended(&mut self, around: &mut Around<'_>) -> Result<(), Broken> {
+        let is_expected = match self.phase {
+            Phase::Closed | Phase::Leaving => true,
+            Phase::Upgrading => around.is_draining,
+            // A close frame may be lost in the reset of a connection that was not read or spoke nonsense.
+            Phase::Open => self.may_be_slow(around) || self.temper == Temper::Rude,
+            Phase::Away => true,
+        };
+        if !is_expected {
+            return Err(self.broken("the connection ended without a close frame"));
+        }
+        around.sockets[self.socket].close_by_peer();
+        self.ended(around);
+        Ok(())
+    }
+
+    pub(super) fn may_fail(&self, kind: &Kind, code: u64, around: &Around<'_>) -> bool {
+        let is_slow_engine = around.scenario.engine == EngineKind::Slow;
+        match (kind, code) {
+            (Kind::Subscribe(channel) | Kind::Publish { channel, .. }, 102) => {
+                around.is_reloaded && channel.starts_with("gone:")
+            }
+            (Kind::Subscribe(_) | Kind::Publish { .. }, 100) => is_slow_engine,
+            (Kind::Connect, 109) => self.expires_s.is_some_and(|expires_s| expires_s <= around.now.unix_s()),
+            _ => false,
+        }
+    }
+
+    /// Was there a reason to end this connection?
+    pub(super) fn judge_end(&self, code: u16, reason: &str, around: &mut Around<'_>) -> Result<(), Broken> {
+        let said = reason.strip_prefix("{\"reason\":\"").and_then(|rest| rest.split('"').next());
+        let said = said.unwrap_or(reason);
+        around.trace.count(match said {
+            "shutdown" => "close: shutdown",
+            "expired" | "connection expired" => "close: expired",
+            "slow" => "close: slow",
+            "no pong" => "close: no pong",
+            "stale" => "close: stale",
+            "force disconnect" => "close: by user",
+            _ => "close: other",
+        });
+        let is_right = match said {
+            "shutdown" => around.is_draining,
+            "expired" | "connection expired" => return self.judge_expiry(around),
+            "slow" => self.may_be_slow(around),
+            "no pong" => {
+                matches!(self.temper, Temper::Mute | Temper::Sleepy | Temper::Dead)
+                    || around.scenario.is_narrow()
+            }
+            // An engine that is down refuses everything.
+            "too many errors" => around.scenario.engine == EngineKind::Slow || around.is_reloaded,
+            "stale" => self.temper == Temper::Shy,
+            "force disconnect" => around.kills.iter().any(|kill| {
+                kill.user == self.user
+                    && kill.answered_ms.is_none_or(|answered_ms| answered_ms >= self.began_ms)
+            }),
+            _ => self.temper == Temper::Rude,
+        };
+        if is_right {
+            Ok(())
+        } else {
+            Err(self.broken(&format!("closed with {code} {reason}, for no reason")))
+        }
+    }
+
+    pub(super) fn judge_expiry(&self, around: &Around<'_>) -> Result<(), Broken> {
+        let Some(expires_s) = self.expires_s else { return Err(self.broken("expired without an expiry")) };
+        let refresh = self.expected.iter().find_map(|expected| match expected.kind {
+            Kind::Refresh { expires_s } => Some(expires_s),
+            _ => None,
+        });
+        if refresh.is_some_and(|refreshed_s| refreshed_s <= around.now.unix_s()) {
+            return Ok(());
+        }
+        let late_ms = around.now.unix_ms.checked_sub(expires_s * 1_000);
+        let is_late = self.temper != Temper::Sleepy
+            && refresh.is_none()
+            && late_ms.is_some_and(|late_ms| late_ms > *EXPIRY_MS.end());
+        if late_ms.is_none_or(|late_ms| late_ms < *EXPIRY_MS.start()) || is_late {
+            return Err(self.broken(&format!("exp {expires_s}, closed at {} ms", around.now.unix_ms)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn may_be_slow(&self, around: &Around<'_>) -> bool {
+        let scenario = around.scenario;
+        matches!(self.temper, Temper::Sleepy | Temper::Dead)
+            || scenario.queue_bytes_max < 100_000
+            || scenario.data_bytes_max > 10_000
+    }
+
+    /// Everything that was under way has come to its end: nothing may be owed to this client.
+    pub fn settled(&self, around: &Around<'_>) -> Result<(), Broken> {
+        if self.phase != Phase::Open || self.is_dead() {
+            return Ok(());
+        }
+        if let Some(expected) = self.expected.front() {
+            return Err(self.broken(&format!("{expected:?} was never answered")));
+        }
+        for (channel, state) in &self.subscriptions {
+            if let State::Live(reader) = state {
+                around.ledger.settled(reader, channel).map_err(|what| self.broken(&what))?;
+            }
+        }
+        let has_missed = |kill: &Kill| {
+            kill.user == self.user && kill.answered_ms.is_some() && kill.sent_ms > self.greeted_ms
+        };
+        if self.is_greeted && around.kills.iter().any(has_missed) {
+            return Err(self.broken("survived the disconnection of its user"));
+        }
+        let overdue = |expires_s: u64| around.now.unix_ms > expires_s * 1_000 + EXPIRY_MS.end();
+        if self.is_greeted && self.expires_s.is_some_and(overdue) {
+            return Err(self.broken("has expired and is still connected"));
+        }
+        Ok(())
+    }
+
+    /// The last moment at which it may still be connected, in Unix milliseconds.
+    pub fn expires_ms(&self) -> Option<u64> {
+        let expires_s = self.expires_s.filter(|_| self.phase == Phase::Open)?;
+        Some(expires_s * 1_000 + EXPIRY_MS.end())
+    }
+
+    pub(super) fn broken(&self, what: &str) -> Broken {
+        let Self { name, temper, user, .. } = self;
+        let dialect = if self.is_v1 { "v1" } else { "v2" };
+        format!("client {name} ({user}, {dialect}, {temper:?}): {what}")
+    }
+}

@@ -1,0 +1,371 @@
+//! A client: real bytes of both generations of the dialect, and an opinion on everything that comes back.
+
+mod hear;
+mod judge;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tungstenite::protocol::frame::coding::Control;
+
+use super::around::{Around, Stage, Writer};
+use super::frames::{append_control, append_message};
+use super::ledger::{self, Broken, Reader};
+
+/// How a client behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temper {
+    Regular,
+    /// Stops reading for long.
+    Sleepy,
+    /// At some moment it reads no more, for good.
+    Dead,
+    /// Answers no pings.
+    Mute,
+    /// Sends what no client should.
+    Rude,
+    /// Never authenticates.
+    Shy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Away,
+    Upgrading,
+    Open,
+    /// We want to go: no command follows.
+    Leaving,
+    /// The server's close frame has come.
+    Closed,
+}
+
+/// A command whose reply is due.
+#[derive(Debug)]
+struct Expected {
+    tag: u64,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Connect,
+    Subscribe(String),
+    Unsubscribe(String),
+    Publish { channel: String, number: usize },
+    Refresh { expires_s: u64 },
+    Ping,
+}
+
+#[derive(Debug)]
+enum State {
+    Asked,
+    Live(Reader),
+    /// Its end is asked for, publications may still come.
+    Ending(Reader),
+}
+
+#[derive(Debug)]
+pub struct Client {
+    name: usize,
+    socket: usize,
+    is_v1: bool,
+    temper: Temper,
+    user: String,
+    phase: Phase,
+    writer: Writer,
+    inbound: Vec<u8>,
+    commands: Vec<String>,
+    next_tag: u64,
+    expected: VecDeque<Expected>,
+    subscriptions: BTreeMap<String, State>,
+    /// The latest publication of each channel, as it came.
+    latest: BTreeMap<String, Vec<u8>>,
+    act_ms: u64,
+    asleep_until_ms: u64,
+    /// `exp` of the token that counts.
+    expires_s: Option<u64>,
+    refreshes: bool,
+    is_greeted: bool,
+    /// Since when the connection is there, and since when we know that we are a client.
+    began_ms: u64,
+    greeted_ms: u64,
+    lives_left: u64,
+}
+
+impl Client {
+    pub fn new(name: usize, around: &mut Around<'_>) -> Self {
+        let is_odd = around.scenario.has_odd_clients && around.random.percent(50);
+        let odd = [Temper::Sleepy, Temper::Sleepy, Temper::Dead, Temper::Mute, Temper::Rude, Temper::Shy];
+        Self {
+            name,
+            socket: 0,
+            is_v1: around.random.percent(40),
+            temper: if is_odd { *around.random.pick(&odd) } else { Temper::Regular },
+            user: format!("u{}", around.random.below(around.scenario.users)),
+            phase: Phase::Away,
+            writer: Writer::default(),
+            inbound: Vec::new(),
+            commands: Vec::new(),
+            next_tag: 1,
+            expected: VecDeque::new(),
+            subscriptions: BTreeMap::new(),
+            latest: BTreeMap::new(),
+            act_ms: around.random.below(100),
+            asleep_until_ms: 0,
+            expires_s: None,
+            refreshes: around.random.percent(50),
+            is_greeted: false,
+            began_ms: 0,
+            greeted_ms: 0,
+            lives_left: around.random.below(4),
+        }
+    }
+
+    /// When there is something to do next; `None`: only when something comes.
+    pub fn next_ms(&self, stage: Stage) -> Option<u64> {
+        let acts = match self.phase {
+            Phase::Away => stage == Stage::Active,
+            Phase::Open => stage == Stage::Active,
+            Phase::Upgrading | Phase::Leaving | Phase::Closed => false,
+        };
+        let acts = acts.then_some(self.act_ms);
+        acts.into_iter().chain(self.writer.next_ms()).min()
+    }
+
+    /// When it will read again, if there is something to read.
+    pub fn reads_ms(&self) -> Option<u64> {
+        (self.phase != Phase::Away).then_some(self.asleep_until_ms)
+    }
+
+    pub fn is_away(&self) -> bool {
+        self.phase == Phase::Away
+    }
+
+    /// No more sleep, no more lives: the run comes to its end.
+    pub fn calm_down(&mut self, around: &mut Around<'_>) {
+        self.lives_left = 0;
+        if !self.is_dead() {
+            self.asleep_until_ms = 0;
+            self.send_commands(around);
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.asleep_until_ms == u64::MAX
+    }
+
+    /// One step. `false`: there was nothing to do.
+    pub fn step(&mut self, around: &mut Around<'_>) -> Result<bool, Broken> {
+        let now_ms = around.now.monotonic_ms;
+        if self.phase != Phase::Away
+            && self.asleep_until_ms <= now_ms
+            && around.sockets[self.socket].is_readable()
+        {
+            self.read(around)?;
+            return Ok(true);
+        }
+        if self.phase != Phase::Away && self.is_dead() && around.sockets[self.socket].server_closed {
+            self.ended(around);
+            return Ok(true);
+        }
+        if self.writer.is_due(now_ms) {
+            self.writer.write(self.socket, around);
+            return Ok(true);
+        }
+        if self.next_ms(around.stage).is_some_and(|due_ms| due_ms <= now_ms) {
+            self.act(around);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn act(&mut self, around: &mut Around<'_>) {
+        self.act_ms = around.pause_ms();
+        if self.phase == Phase::Away {
+            self.begin(around);
+            return;
+        }
+        if !self.is_greeted {
+            return;
+        }
+        match around.random.below(100) {
+            0..40 => self.want_subscribe(around),
+            40..52 => self.want_unsubscribe(around),
+            52..76 => self.want_publish(around),
+            76..80 => self.want_refresh(around),
+            80..84 if self.is_v1 => self.command("ping", "{}", Kind::Ping),
+            84..88 => append_control(Control::Ping, b"are you there", around.random, &mut self.writer.bytes),
+            88..92 if self.temper == Temper::Sleepy => {
+                self.asleep_until_ms = around.now.monotonic_ms + around.random.below(15_000);
+            }
+            88..92 if self.temper == Temper::Dead => self.asleep_until_ms = u64::MAX,
+            92..94 if self.temper == Temper::Rude => self.be_rude(around),
+            94..96 if self.lives_left > 0 => self.leave(around),
+            _ => {}
+        }
+        if around.random.percent(80) {
+            self.send_commands(around);
+        }
+    }
+
+    /// Opens a connection, now.
+    pub fn begin(&mut self, around: &mut Around<'_>) {
+        let temper = self.temper;
+        let name = self.name;
+        self.socket = around.connect();
+        around.trace.note(
+            around.now.monotonic_ms,
+            format_args!("client {name} {temper:?} connects, socket {}", self.socket),
+        );
+        self.phase = Phase::Upgrading;
+        self.is_greeted = false;
+        self.began_ms = around.now.monotonic_ms;
+        self.inbound.clear();
+        self.commands.clear();
+        self.expected.clear();
+        self.subscriptions.clear();
+        self.latest.clear();
+        let query = match around.random.below(3) {
+            0 if self.is_v1 => "?cf_protocol_version=v1",
+            0 => "?cf_protocol_version=v2",
+            1 if !self.is_v1 => "?cf_ws_frame_ping_pong=true&cf_protocol_version=v2",
+            _ => "",
+        };
+        self.writer.bytes = format!(
+            "GET /connection/websocket{query} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        .into_bytes();
+    }
+
+    fn greet(&mut self, around: &mut Around<'_>) {
+        self.expires_s = None;
+        if around.scenario.tokens_expire && around.random.percent(70) {
+            self.expires_s = Some(around.now.unix_s() + around.random.between(3, 20));
+        }
+        self.expires_s = around.scenario.common_expiry_s.or(self.expires_s);
+        let token = around.scenario.token(&self.user, self.expires_s);
+        self.command("connect", &format!("{{\"token\":\"{token}\"}}"), Kind::Connect);
+        self.send_commands(around);
+    }
+
+    fn command(&mut self, name: &str, params: &str, kind: Kind) {
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        self.commands.push(match (self.is_v1, name) {
+            (true, "connect") => format!("{{\"id\":{tag},\"params\":{params}}}"),
+            (true, _) => {
+                let number =
+                    ["connect", "subscribe", "unsubscribe", "publish", "", "", "", "ping", "", "", "refresh"];
+                let number = number.iter().position(|known| *known == name).expect("a known command");
+                format!("{{\"id\":{tag},\"method\":{number},\"params\":{params}}}")
+            }
+            (false, _) => format!("{{\"id\":{tag},\"{name}\":{params}}}"),
+        });
+        self.expected.push_back(Expected { tag, kind });
+    }
+
+    /// All commands that were gathered, in one frame, or each in its own where one would be too long.
+    fn send_commands(&mut self, around: &mut Around<'_>) {
+        const FRAME_BYTES_MAX: usize = 60_000;
+        let frame = self.commands.join("\n");
+        if frame.len() > FRAME_BYTES_MAX {
+            for command in self.commands.drain(..) {
+                append_message(command.as_bytes(), around.random, &mut self.writer.bytes);
+            }
+        } else if !frame.is_empty() {
+            append_message(frame.as_bytes(), around.random, &mut self.writer.bytes);
+        }
+        self.commands.clear();
+    }
+
+    fn want_subscribe(&mut self, around: &mut Around<'_>) {
+        let channel = around.channel();
+        if self.subscriptions.contains_key(&channel) {
+            return;
+        }
+        self.command(
+            "subscribe",
+            &format!("{{\"channel\":\"{channel}\"}}"),
+            Kind::Subscribe(channel.clone()),
+        );
+        self.subscriptions.insert(channel, State::Asked);
+    }
+
+    fn want_unsubscribe(&mut self, around: &mut Around<'_>) {
+        let channel = around.channel();
+        let Some(State::Live(_)) = self.subscriptions.get(&channel) else { return };
+        if let Some(State::Live(reader)) = self.subscriptions.remove(&channel) {
+            self.subscriptions.insert(channel.clone(), State::Ending(reader));
+        }
+        self.command("unsubscribe", &format!("{{\"channel\":\"{channel}\"}}"), Kind::Unsubscribe(channel));
+    }
+
+    fn want_publish(&mut self, around: &mut Around<'_>) {
+        let channel = around.channel();
+        let number = around.ledger.publish(std::slice::from_ref(&channel));
+        let data = ledger::data(number, around.data_bytes());
+        let params = format!("{{\"channel\":\"{channel}\",\"data\":{data}}}");
+        self.command("publish", &params, Kind::Publish { channel, number });
+    }
+
+    fn want_refresh(&mut self, around: &mut Around<'_>) {
+        let Some(expires_s) = self.expires_s.filter(|_| self.refreshes) else { return };
+        if around.scenario.common_expiry_s.is_some() {
+            return;
+        }
+        let expires_s = expires_s.max(around.now.unix_s()) + around.random.between(3, 10);
+        let token = around.scenario.token(&self.user, Some(expires_s));
+        self.command("refresh", &format!("{{\"token\":\"{token}\"}}"), Kind::Refresh { expires_s });
+    }
+
+    fn be_rude(&mut self, around: &mut Around<'_>) {
+        match around.random.below(3) {
+            0 => self.writer.bytes.extend_from_slice(b"\xFF\xFF no frame at all"),
+            1 => append_message(b"{no json", around.random, &mut self.writer.bytes),
+            _ => append_message(b"{\"id\":900000,\"connect\":{}}", around.random, &mut self.writer.bytes),
+        }
+    }
+
+    /// Goes, in one of the ways clients do.
+    pub fn leave(&mut self, around: &mut Around<'_>) {
+        let way = around.random.below(4);
+        around.trace.note(around.now.monotonic_ms, format_args!("client {} leaves, way {way}", self.name));
+        match (self.phase, way) {
+            (Phase::Away, _) => {}
+            (Phase::Open, 0 | 1) => {
+                self.send_commands(around);
+                append_control(
+                    Control::Close,
+                    &1000_u16.to_be_bytes(),
+                    around.random,
+                    &mut self.writer.bytes,
+                );
+                self.phase = Phase::Leaving;
+            }
+            (_, 2) => {
+                around.sockets[self.socket].close_by_peer();
+                self.ended(around);
+            }
+            (_, _) => {
+                around.sockets[self.socket].reset_by_peer();
+                self.ended(around);
+            }
+        }
+    }
+
+    /// Nothing of the connection is left.
+    fn ended(&mut self, around: &mut Around<'_>) {
+        self.phase = Phase::Away;
+        self.writer.bytes.clear();
+        self.subscriptions.clear();
+        self.expected.clear();
+        self.is_greeted = false;
+        self.asleep_until_ms = 0;
+        if self.lives_left > 0 {
+            self.lives_left -= 1;
+            self.act_ms = around.pause_ms();
+        } else {
+            self.act_ms = u64::MAX;
+        }
+    }
+}
