@@ -27,6 +27,9 @@ const CONNECTIONS_PER_SOURCE: usize = 12_000;
 const STALL_NS: u64 = 10_000_000_000;
 /// Sleep of a caller that need not see arrivals at once.
 const RELAXED_PAUSE: Duration = Duration::from_millis(1);
+/// Sleep after a turn that brought nothing, where the server runs on the client's core too. Latencies then are this
+/// much coarser.
+const SHARED_PAUSE: Duration = Duration::from_micros(50);
 
 /// Whether the client spins (arrivals seen at once, and the server never pays for waking it) or saves its core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct FleetSettings {
     pub connections_max: usize,
     /// Descriptor table of each ring; `None`: as large as RLIMIT_NOFILE allows.
     pub slots_per_ring: Option<u32>,
+    /// The server runs on this thread's core too, which therefore must not be kept busy with nothing.
+    pub shares_core: bool,
 }
 
 /// What every connection needs and none owns.
@@ -85,6 +90,7 @@ pub struct Fleet {
     /// Connections opened so far; spreads them over sources.
     opened: usize,
     next_number: u32,
+    shares_core: bool,
 }
 
 /// `lt-0000012`: all names are of one length, so a publication's payload is always at the same place.
@@ -118,7 +124,8 @@ impl Fleet {
         }
         let requests = PublishRequests::new(&host, &settings.api_key, settings.payload_bytes);
         let shared = Shared { mint: settings.mint, requests, reader: MessageReader::default() };
-        Ok(Fleet { members, shared, publishers: Vec::new(), opened: 0, next_number: 0 })
+        let shares_core = settings.shares_core;
+        Ok(Fleet { members, shared, publishers: Vec::new(), opened: 0, next_number: 0, shares_core })
     }
 
     /// Connections that are not free, in whatever phase.
@@ -216,14 +223,18 @@ impl Fleet {
         for &slot in &self.publishers {
             self.members[0].flush(slot)?;
         }
+        let mut quiet = true;
         for member in &mut self.members {
             member.ring.poll(None)?;
             while let Some(event) = member.ring.next_event()? {
                 member.handle(event, &mut self.shared, ledger)?;
+                quiet = false;
             }
         }
-        if attention == Attention::Relaxed {
-            std::thread::sleep(RELAXED_PAUSE);
+        match attention {
+            Attention::Relaxed => std::thread::sleep(RELAXED_PAUSE),
+            Attention::Spinning if quiet && self.shares_core => std::thread::sleep(SHARED_PAUSE),
+            Attention::Spinning => {}
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ impl Host {
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Host {
             cpu: format!("{model}, family {family}, {} MHz", field("cpu MHz").unwrap_or_default()),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            cores: sys::cores().len(),
             virtual_machine: cpuinfo.contains(" hypervisor"),
             memory_bytes: kib_line(&memory, "MemTotal:").unwrap_or(0),
             kernel: proc("sys/kernel/osrelease"),

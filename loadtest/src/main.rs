@@ -6,7 +6,7 @@
 //! fleet     subscribers and publishers     ring, buffers, sys, sampler   kernel objects, the only unsafe code
 //! frames, message, http, token             bytes in and out, without sockets
 //! ledger, sequence, latency, summary       what was heard, in order, how late, at what cost
-//! account, host, server, report            /proc, machine facts, child processes, tables and JSON
+//! account, meter, host, server, report     /proc, machine facts, child processes, tables and JSON
 //! floor/    the same load against senders with no broker in them
 //! ```
 //!
@@ -25,6 +25,7 @@ mod latency;
 mod ledger;
 mod load;
 mod message;
+mod meter;
 mod modes;
 mod options;
 mod report;
@@ -94,6 +95,8 @@ enum FloorWorkload {
 }
 
 fn main() -> ExitCode {
+    // Read before this thread is pinned to one of them.
+    sys::cores();
     let outcome = match Cli::parse().mode {
         Mode::Fanout(args) => fanout::run(&args),
         Mode::Many(args) => many::run(&args),

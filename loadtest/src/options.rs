@@ -23,7 +23,8 @@ const TOKEN_LIFE_S: u64 = 24 * 3600;
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Start this broker binary, pinned to --server-core, with a configuration of its own.
+    /// Start this broker binary with a configuration of its own: pinned to --server-core with one shard, free to pin its
+    /// own shards to all cores with several.
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub spawn: Option<PathBuf>,
     /// Load a broker that runs already: 127.0.0.1:8000, ws://… or http://….
@@ -101,10 +102,16 @@ impl Options {
         (self.seconds / self.slice).round().max(1.0) as usize
     }
 
-    /// Pins this thread and starts sampling the server's core, if that is permitted.
+    /// Where a broker of ours may run.
+    fn server_cores(&self) -> Vec<usize> {
+        if self.shards > 1 { sys::cores().to_vec() } else { vec![self.server_core] }
+    }
+
+    /// Pins this thread and starts sampling the cores, if that is permitted.
     pub fn settle_in(&self) -> io::Result<Option<Sampler>> {
-        sys::pin_thread(self.client_core)?;
-        let sampler = Sampler::start(self.server_core);
+        let server_cores = self.server_cores();
+        sys::pin_thread(&[self.client_core])?;
+        let sampler = Sampler::start(&server_cores, self.client_core);
         if let Err(error) = &sampler {
             eprintln!("no perf events ({error}): user and kernel time are split by the kernel's tick only");
         }
@@ -116,7 +123,7 @@ impl Options {
         let mut servers = Vec::new();
         if !self.floor_only {
             let server = match (&self.spawn, self.url) {
-                (Some(path), _) => Server::spawn_broker(path, self.server_core, &self.broker_settings())
+                (Some(path), _) => Server::spawn_broker(path, &self.server_cores(), &self.broker_settings())
                     .map_err(|error| explained(&format!("{} did not start", path.display()), &error))?,
                 (None, Some(address)) => Server::at(address, self.pid),
                 (None, None) => return Err(io::Error::other("--spawn PATH or --url ADDRESS is needed")),
@@ -160,6 +167,7 @@ impl Options {
             payload_bytes: self.payload,
             connections_max,
             slots_per_ring: self.slots_per_ring,
+            shares_core: self.server_cores().contains(&self.client_core),
         })?;
         Ok(Contender::new(name, fleet, Ledger::new(channels), channels, server))
     }

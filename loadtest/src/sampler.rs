@@ -1,8 +1,8 @@
-//! Samples one core a few thousand times a second, to tell user from kernel time.
+//! Samples the cores of a run a few thousand times a second, to tell user from kernel time and the run from others.
 //!
 //! The kernel's own split of utime and stime rests on its tick (4 ms at 250 Hz), far too coarse for a server that spends
 //! 4 % of its time in user mode; guests often have no hardware counters. A CPU-wide `cpu-clock` event samples
-//! finer, and also says how much of the core others took. Exact run time comes from `account`; this gives shares.
+//! finer, and also says how much of a core others took. Exact run time comes from `account`; this gives shares.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -12,6 +12,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
+
+use crate::clock::now_ns;
 
 /// Samples per second of run time on the core.
 pub const SAMPLES_PER_SECOND: u64 = 2_000;
@@ -50,18 +52,23 @@ struct Attributes {
 pub struct Samples {
     pub user: u64,
     pub kernel: u64,
-    /// Of the core's softirq thread: network work the kernel put off, nearly all of it the server's doing though not in
-    /// its run time.
+    /// Of the softirq threads of the server's cores: network work the kernel put off, nearly all of it the server's doing
+    /// though not in its run time.
     pub softirq_thread: u64,
-    /// Of other processes and of interrupts that hit them.
+    /// Of other processes on the server's cores, and of interrupts that hit them.
     pub others: u64,
+    /// The same on the client's core, where that is not one of the server's.
+    pub client_others: u64,
+    /// Time the server's cores were watched, all together.
+    pub server_core_ns: u64,
+    pub client_core_ns: u64,
 }
 
 impl Samples {
-    /// Share of the core's samples that others took, 0 to 1.
+    /// Share of the server's cores or of the client's core, whichever is larger, that others took. 0 to 1.
     pub fn disturbance(self) -> f64 {
-        let all = self.user + self.kernel + self.softirq_thread + self.others;
-        if all == 0 { 0.0 } else { self.others as f64 / all as f64 }
+        let share = |samples: u64, core_ns: u64| (samples * PERIOD_NS) as f64 / core_ns.max(1) as f64;
+        share(self.others, self.server_core_ns).max(share(self.client_others, self.client_core_ns))
     }
 
     /// Share of the process's samples that were in user mode, 0 to 1.
@@ -69,21 +76,91 @@ impl Samples {
         let total = self.user + self.kernel;
         (total > 0).then(|| self.user as f64 / total as f64)
     }
+
+    pub fn add(&mut self, other: &Samples) {
+        self.user += other.user;
+        self.kernel += other.kernel;
+        self.softirq_thread += other.softirq_thread;
+        self.others += other.others;
+        self.client_others += other.client_others;
+        self.server_core_ns += other.server_core_ns;
+        self.client_core_ns += other.client_core_ns;
+    }
 }
 
-/// A running sampler of one core.
+/// Whose a sample was.
+#[derive(Clone, Copy)]
+enum Whose {
+    Server,
+    Generator,
+    Others,
+}
+
+/// A running sampler of the server's cores and the client's.
 pub struct Sampler {
+    watches: Vec<Watch>,
+    collected_ns: u64,
+}
+
+impl Sampler {
+    /// Errors: no permission (perf_event_paranoid, no CAP_PERFMON) or no perf events at all.
+    pub fn start(server_cores: &[usize], client_core: usize) -> io::Result<Sampler> {
+        let mut watches = Vec::new();
+        for &core in server_cores {
+            watches.push(Watch::start(core, true)?);
+        }
+        if !server_cores.contains(&client_core) {
+            watches.push(Watch::start(client_core, false)?);
+        }
+        Ok(Sampler { watches, collected_ns: now_ns() })
+    }
+
+    /// Forgets what was sampled since the last call.
+    pub fn skip(&mut self) {
+        self.collect(0, &mut Samples::default());
+    }
+
+    /// Adds what was sampled since the last call; call at least every ten seconds.
+    pub fn collect(&mut self, pid: u32, samples: &mut Samples) {
+        let this = std::process::id();
+        self.collect_of(
+            |sampled, _| match sampled {
+                _ if sampled == pid => Whose::Server,
+                _ if sampled == this => Whose::Generator,
+                _ => Whose::Others,
+            },
+            samples,
+        );
+    }
+
+    /// `whose`: of a process and thread id.
+    fn collect_of(&mut self, whose: impl Fn(u32, u32) -> Whose, samples: &mut Samples) {
+        let now = now_ns();
+        let watched_ns = now - self.collected_ns;
+        self.collected_ns = now;
+        for watch in &mut self.watches {
+            watch.collect(&whose, samples);
+            let core_ns =
+                if watch.serves { &mut samples.server_core_ns } else { &mut samples.client_core_ns };
+            *core_ns += watched_ns;
+        }
+    }
+}
+
+/// One core's event and its buffer.
+struct Watch {
     /// Held open: closing it ends the sampling.
     _event: OwnedFd,
     area: NonNull<u8>,
+    /// The server runs here.
+    serves: bool,
     softirq_thread: Option<u32>,
     /// Position in the data area, counted up for ever.
     tail: u64,
 }
 
-impl Sampler {
-    /// Errors: no permission (perf_event_paranoid, no CAP_PERFMON) or no perf events at all.
-    pub fn start(core: usize) -> io::Result<Sampler> {
+impl Watch {
+    fn start(core: usize, serves: bool) -> io::Result<Watch> {
         let attributes = Attributes {
             kind: TYPE_SOFTWARE,
             size: size_of::<Attributes>() as u32,
@@ -110,16 +187,10 @@ impl Sampler {
             return Err(io::Error::last_os_error());
         }
         let area = NonNull::new(area.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Sampler { _event: event, area, softirq_thread: softirq_thread(core), tail: 0 })
+        Ok(Watch { _event: event, area, serves, softirq_thread: softirq_thread(core), tail: 0 })
     }
 
-    /// Adds what was sampled since the last call; call at least every ten seconds.
-    pub fn collect(&mut self, pid: u32, samples: &mut Samples) {
-        self.collect_of(|sampled, _| sampled == pid, samples);
-    }
-
-    /// `mine`: whether a process and thread id are the measured ones.
-    fn collect_of(&mut self, mine: impl Fn(u32, u32) -> bool, samples: &mut Samples) {
+    fn collect(&mut self, whose: impl Fn(u32, u32) -> Whose, samples: &mut Samples) {
         let head = self.counter(HEAD_AT).load(Ordering::Acquire);
         while self.tail < head {
             let kind = self.word(0);
@@ -130,11 +201,17 @@ impl Sampler {
             }
             if kind == RECORD_SAMPLE {
                 let pid = self.word(8);
-                match (mine(pid, self.word(12)), misc & MISC_MODE) {
-                    (false, _) if Some(pid) == self.softirq_thread => samples.softirq_thread += 1,
-                    (false, _) => samples.others += 1,
-                    (true, MISC_USER) => samples.user += 1,
-                    (true, _) => samples.kernel += 1,
+                let user = misc & MISC_MODE == MISC_USER;
+                match (whose(pid, self.word(12)), self.serves) {
+                    (Whose::Server, true) if user => samples.user += 1,
+                    (Whose::Server, true) => samples.kernel += 1,
+                    (Whose::Server | Whose::Generator, _) => {}
+                    (Whose::Others, true) if Some(pid) == self.softirq_thread => samples.softirq_thread += 1,
+                    (Whose::Others, true) => samples.others += 1,
+                    // What the kernel puts off on the client's core is the client's own doing.
+                    (Whose::Others, false) => {
+                        samples.client_others += u64::from(Some(pid) != self.softirq_thread);
+                    }
                 }
             }
             self.tail += u64::from(size);
@@ -169,7 +246,7 @@ fn softirq_thread(core: usize) -> Option<u32> {
         .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == name))
 }
 
-impl Drop for Sampler {
+impl Drop for Watch {
     fn drop(&mut self) {
         // SAFETY: mapped in `start` with this size, unmapped only here, and no reference outlives `self`.
         unsafe { libc::munmap(self.area.as_ptr().cast(), PAGE_BYTES + DATA_BYTES) };
@@ -181,20 +258,19 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::clock::now_ns;
 
     /// Alternates user work of known length with kernel work; the shares must come out as timed from inside. Other
     /// tests may run on the same core, so only this thread's samples count.
     #[test]
     fn user_shares_are_measured_as_they_are() {
         assert!(softirq_thread(0).is_some(), "every core has one");
-        crate::sys::pin_thread(0).expect("core 0 exists");
+        crate::sys::pin_thread(&[0]).expect("core 0 exists");
         // SAFETY: takes no argument and cannot fail.
         let tid = unsafe { libc::gettid() } as u32;
         let mut zeroes = std::fs::File::open("/dev/zero").expect("/dev/zero");
         let mut buffer = vec![0u8; 256 * 1024];
         for (name, spin_ns) in [("mostly kernel", 500), ("mostly user", 50_000)] {
-            let Ok(mut sampler) = Sampler::start(0) else {
+            let Ok(mut sampler) = Sampler::start(&[0], 0) else {
                 eprintln!("perf events are not permitted here; nothing to test");
                 return;
             };
@@ -219,7 +295,8 @@ mod tests {
                 }
             }
             let mut samples = Samples::default();
-            sampler.collect_of(|_, sampled| sampled == tid, &mut samples);
+            let mine = |_, sampled| if sampled == tid { Whose::Server } else { Whose::Others };
+            sampler.collect_of(mine, &mut samples);
             let want = user_ns as f64 / (user_ns + kernel_ns) as f64;
             let got = samples.user_share().expect("samples");
             assert!((got - want).abs() < 0.08, "{name}: timed {want:.3}, sampled {got:.3}, {samples:?}");

@@ -39,15 +39,15 @@ impl Server {
         Server { address, process: pid.map(|pid| Process { pid }), child: None, directory: None }
     }
 
-    /// Starts the broker binary `path` on `core` with a configuration of its own and waits until it accepts.
-    pub fn spawn_broker(path: &Path, core: usize, settings: &BrokerSettings) -> io::Result<Server> {
+    /// Starts the broker binary `path` on `cores` with a configuration of its own and waits until it accepts.
+    pub fn spawn_broker(path: &Path, cores: &[usize], settings: &BrokerSettings) -> io::Result<Server> {
         let directory = scratch_directory()?;
         let [http, ops] = free_addresses()?;
         let file = directory.join("polycast.toml");
         fs::write(&file, broker_config(settings, http, ops))?;
         let mut command = Command::new(path);
         command.arg("--config").arg(&file);
-        Server::start(command, core, http, directory)
+        Server::start(command, cores, http, directory)
     }
 
     /// Starts a floor sender (this program's own hidden mode) on `core`.
@@ -56,18 +56,18 @@ impl Server {
         let [address, _] = free_addresses()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["floor-sender", "--kind", kind, "--listen", &address.to_string()]);
-        Server::start(command, core, address, directory)
+        Server::start(command, &[core], address, directory)
     }
 
     fn start(
         mut command: Command,
-        core: usize,
+        cores: &[usize],
         address: SocketAddrV4,
         directory: PathBuf,
     ) -> io::Result<Server> {
         let log = File::create(directory.join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        sys::bind_child(&mut command, core);
+        sys::bind_child(&mut command, cores);
         let child = command.spawn()?;
         let process = Some(Process { pid: child.id() });
         let mut server = Server { address, process, child: Some(child), directory: Some(directory) };
@@ -157,7 +157,7 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo no such key; exit 78"]);
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9);
-        let error = Server::start(command, 0, address, scratch_directory().expect("temp"))
+        let error = Server::start(command, &[0], address, scratch_directory().expect("temp"))
             .err()
             .expect("it cannot have started");
         let text = error.to_string();

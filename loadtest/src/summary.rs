@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::latency::{Latency, Quantiles};
-use crate::load::{Slice, Spent};
+use crate::load::Slice;
+use crate::meter::Spent;
 use crate::sampler::PERIOD_NS;
 
 /// Median with the range around it.
@@ -59,7 +60,7 @@ pub struct Row {
     pub softirq_thread_ns_per_delivery: f64,
     pub server_utilisation: f64,
     pub generator_utilisation: f64,
-    /// Share of the server core's samples that belonged to neither the server nor idleness.
+    /// Share of the server's or the client's core, whichever is larger, that others took.
     pub disturbance: f64,
     pub latency: Quantiles,
     /// How late the generator itself was (open loop).
@@ -148,7 +149,13 @@ mod tests {
     use crate::sampler::Samples;
 
     fn slice(run_ns: u64, deliveries: u64) -> Slice {
-        let samples = Samples { user: 10, kernel: 90, softirq_thread: 0, others: 25 };
+        let samples = Samples {
+            user: 10,
+            kernel: 90,
+            others: 25,
+            server_core_ns: 125 * PERIOD_NS,
+            ..Samples::default()
+        };
         Slice {
             wall_ns: 500_000_000,
             deliveries,

@@ -7,23 +7,44 @@ use std::net::{SocketAddrV4, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::LazyLock;
 
-/// Pins the calling thread, and every thread it starts, to `core`.
-pub fn pin_thread(core: usize) -> io::Result<()> {
+/// Cores this process was given, ascending. Read once, before any thread is pinned.
+pub fn cores() -> &'static [usize] {
+    static CORES: LazyLock<Vec<usize>> = LazyLock::new(allowed_cores);
+    &CORES
+}
+
+fn allowed_cores() -> Vec<usize> {
     // SAFETY: a cpu_set_t is an array of integers; all zeroes is the empty set.
     let mut set: libc::cpu_set_t = unsafe { zeroed() };
-    assert!(core < libc::CPU_SETSIZE as usize, "core {core}");
-    // SAFETY: `core` is below CPU_SETSIZE.
-    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: `set` is valid for writes of the stated size; 0 is the calling thread.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) } != 0 {
+        return vec![0];
+    }
+    // SAFETY: every index is below CPU_SETSIZE.
+    (0..libc::CPU_SETSIZE as usize).filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect()
+}
+
+/// Lets the calling thread, and every thread it starts, run on `cores` alone.
+pub fn pin_thread(cores: &[usize]) -> io::Result<()> {
+    // SAFETY: a cpu_set_t is an array of integers; all zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    for &core in cores {
+        assert!(core < libc::CPU_SETSIZE as usize, "core {core}");
+        // SAFETY: `core` is below CPU_SETSIZE.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
     // SAFETY: `set` is a valid set of the stated size; 0 is the calling thread.
     let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Makes the child run on `core` alone and end when this process does.
-pub fn bind_child(command: &mut Command, core: usize) {
+/// Makes the child run on `cores` alone and end when this process does.
+pub fn bind_child(command: &mut Command, cores: &[usize]) {
+    let cores = cores.to_vec();
     let prepare = move || {
-        pin_thread(core)?;
+        pin_thread(&cores)?;
         // SAFETY: PR_SET_PDEATHSIG takes a signal number and touches no memory.
         let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -111,6 +111,7 @@ fn contender(address: SocketAddrV4, channels: u32, slots_per_ring: Option<u32>) 
         payload_bytes: 128,
         connections_max: 300,
         slots_per_ring,
+        shares_core: false,
     });
     let server = Server::at(address, None);
     Contender::new("double".to_owned(), fleet.expect("rings"), Ledger::new(channels), channels, server)
