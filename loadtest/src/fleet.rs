@@ -4,6 +4,7 @@
 //! was confirmed; publishes of one channel leave through one HTTP connection, so their order is ours to check; a
 //! connection that ends unasked is a fault of the run.
 
+mod member;
 mod subscriber;
 
 use std::io;
@@ -12,13 +13,15 @@ use std::time::Duration;
 
 use crate::clock::now_ns;
 use crate::frames::client_frame;
-use crate::http::{AnswerReader, PublishRequests, upgrade_request};
+use crate::http::{PublishRequests, upgrade_request};
 use crate::ledger::Ledger;
-use crate::message::{MessageReader, first_frame};
-use crate::ring::{Event, Filled, PayloadId, Ring, RingSize};
+use crate::message::{MessageReader, channel_name, publish_frame};
+use crate::ring::{Ring, RingSize};
 use crate::sys;
 use crate::token::Mint;
-use subscriber::{Phase, Subscriber, Wanted};
+use member::{Connection, Member};
+pub use subscriber::Channels;
+use subscriber::{Phase, Subscriber};
 
 const PATH: &str = "/connection/websocket";
 /// Far below the 28,000 ephemeral ports of an address: the kernel's search for a free one slows down as they fill.
@@ -58,30 +61,6 @@ struct Shared {
     reader: MessageReader,
 }
 
-/// One ring and the connections in its slots.
-struct Member {
-    ring: Ring,
-    connections: Vec<Connection>,
-    upgrade: PayloadId,
-    pong: PayloadId,
-    open: usize,
-}
-
-enum Connection {
-    Free,
-    Subscriber(Subscriber),
-    Publisher(Box<Publisher>),
-}
-
-#[derive(Default)]
-struct Publisher {
-    connected: bool,
-    closing: bool,
-    sending: bool,
-    pending: Vec<u8>,
-    answers: AnswerReader,
-}
-
 pub struct Fleet {
     members: Vec<Member>,
     shared: Shared,
@@ -89,13 +68,11 @@ pub struct Fleet {
     publishers: Vec<u32>,
     /// Connections opened so far; spreads them over sources.
     opened: usize,
-    next_number: u32,
+    /// Ring and slot of every subscriber, by number.
+    seats: Vec<(u16, u32)>,
+    /// Of a client's own publish.
+    payload_bytes: usize,
     shares_core: bool,
-}
-
-/// `lt-0000012`: all names are of one length, so a publication's payload is always at the same place.
-pub fn channel_name(number: u32) -> String {
-    format!("lt-{number:07}")
 }
 
 impl Fleet {
@@ -124,8 +101,15 @@ impl Fleet {
         }
         let requests = PublishRequests::new(&host, &settings.api_key, settings.payload_bytes);
         let shared = Shared { mint: settings.mint, requests, reader: MessageReader::default() };
-        let shares_core = settings.shares_core;
-        Ok(Fleet { members, shared, publishers: Vec::new(), opened: 0, next_number: 0, shares_core })
+        Ok(Fleet {
+            members,
+            shared,
+            publishers: Vec::new(),
+            opened: 0,
+            seats: Vec::new(),
+            payload_bytes: settings.payload_bytes,
+            shares_core: settings.shares_core,
+        })
     }
 
     /// Connections that are not free, in whatever phase.
@@ -157,12 +141,12 @@ impl Fleet {
     }
 
     /// Adds `count` subscribers, `at_once` handshakes at a time, and waits until all are subscribed. Subscriber `i`
-    /// (counted from the fleet's first) joins channel `channel_of(i)`.
-    pub fn subscribe(
+    /// (counted from the fleet's first) joins `channels_of(i)`.
+    pub fn subscribe<C: Into<Channels>>(
         &mut self,
         count: usize,
         at_once: usize,
-        channel_of: impl Fn(u32) -> u32,
+        channels_of: impl Fn(u32) -> C,
         ledger: &mut Ledger,
     ) -> io::Result<()> {
         let goal = ledger.counts.subscribed + count as u64;
@@ -171,7 +155,8 @@ impl Fleet {
         self.turn_until(ledger, Attention::Spinning, |fleet, ledger| {
             let done = (ledger.counts.subscribed - before) as usize;
             while started < count && started - done < at_once {
-                if let Err(error) = fleet.start_subscriber(&channel_of) {
+                let number = fleet.seats.len() as u32;
+                if let Err(error) = fleet.start_subscriber(number, channels_of(number).into()) {
                     ledger.problem(format!("a connection could not be started: {error}"));
                     return true;
                 }
@@ -181,13 +166,54 @@ impl Fleet {
         })
     }
 
-    fn start_subscriber(&mut self, channel_of: &impl Fn(u32) -> u32) -> io::Result<()> {
+    fn start_subscriber(&mut self, number: u32, channels: Channels) -> io::Result<()> {
         let (member, slot) = self.open_connection(self.opened)?;
-        let number = self.next_number;
         self.members[member].connections[slot as usize] =
-            Connection::Subscriber(Subscriber::new(number, channel_of(number)));
-        self.next_number += 1;
+            Connection::Subscriber(Subscriber::new(number, channels));
+        let seat = (member as u16, slot);
+        match self.seats.get_mut(number as usize) {
+            Some(old) => *old = seat,
+            None => self.seats.push(seat),
+        }
         Ok(())
+    }
+
+    /// Closes subscriber `number` and lets another of that number join `channels` at once, whatever is in flight there.
+    /// `false`: it was not subscribed (any more, or yet), and nothing was done.
+    pub fn replace(&mut self, number: u32, channels: Channels, ledger: &mut Ledger) -> io::Result<bool> {
+        let (member, slot) = self.seats[number as usize];
+        let member = &mut self.members[usize::from(member)];
+        let Connection::Subscriber(subscriber) = &mut member.connections[slot as usize] else {
+            return Ok(false);
+        };
+        if subscriber.number != number || !matches!(subscriber.phase, Phase::Subscribed) {
+            return Ok(false);
+        }
+        subscriber.leaves(ledger);
+        subscriber.phase = Phase::Closing;
+        member.ring.close(slot)?;
+        self.start_subscriber(number, channels)?;
+        Ok(true)
+    }
+
+    /// Lets subscriber `number` publish to a channel nobody is in, which the server answers; intended for `intended_ns`.
+    pub fn request(&mut self, number: u32, intended_ns: u64, ledger: &mut Ledger) -> io::Result<()> {
+        let (member, slot) = self.seats[number as usize];
+        let member = &mut self.members[usize::from(member)];
+        match &mut member.connections[slot as usize] {
+            Connection::Subscriber(subscriber) if matches!(subscriber.phase, Phase::Subscribed) => {
+                let id = subscriber.request(intended_ns);
+                ledger.counts.requested += 1;
+                let mut frame = Vec::new();
+                let channel = format!("void-{number:07}");
+                publish_frame(&channel, id, self.payload_bytes, &mut frame);
+                member.ring.send_owned(slot, frame)
+            }
+            _ => {
+                ledger.problem(format!("client {number} is gone"));
+                Ok(())
+            }
+        }
     }
 
     /// Starts a connection on the first ring from `preferred` on that has a free slot.
@@ -223,6 +249,7 @@ impl Fleet {
         for &slot in &self.publishers {
             self.members[0].flush(slot)?;
         }
+        ledger.tick(now_ns());
         let mut quiet = true;
         for member in &mut self.members {
             member.ring.poll(None)?;
@@ -264,7 +291,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Lets `count` subscribers, spread evenly, stop reading. Nothing may be in flight to them.
+    /// Lets `count` subscribers, spread evenly, stop reading.
     pub fn stall(&mut self, count: usize, ledger: &mut Ledger) -> io::Result<()> {
         let every = (self.open() - self.publishers.len()) / count.max(1);
         let mut left = count;
@@ -273,8 +300,8 @@ impl Fleet {
             for (slot, connection) in member.connections.iter_mut().enumerate() {
                 let Connection::Subscriber(subscriber) = connection else { continue };
                 if left > 0 && number % every.max(1) == 0 && matches!(subscriber.phase, Phase::Subscribed) {
+                    subscriber.leaves(ledger);
                     subscriber.phase = Phase::Stalled;
-                    ledger.left(subscriber.channel);
                     member.ring.pause(slot as u32)?;
                     member.ring.watch(slot as u32)?;
                     left -= 1;
@@ -320,14 +347,13 @@ impl Fleet {
         for member in &mut self.members {
             for (slot, connection) in member.connections.iter_mut().enumerate() {
                 if let Connection::Subscriber(subscriber) = connection {
-                    if matches!(subscriber.phase, Phase::Subscribed) {
-                        ledger.left(subscriber.channel);
-                    }
+                    subscriber.leaves(ledger);
                     subscriber.phase = Phase::Closing;
                     member.ring.close(slot as u32)?;
                 }
             }
         }
+        self.seats.clear();
         let publishers = self.publishers.len();
         self.turn_until(ledger, Attention::Spinning, |fleet, _| fleet.open() <= publishers)
     }
@@ -341,115 +367,4 @@ fn source_addresses(settings: &FleetSettings) -> Vec<SocketAddrV4> {
     let count = settings.connections_max.div_ceil(CONNECTIONS_PER_SOURCE).max(1) as u32;
     let first = u32::from(Ipv4Addr::new(127, 0, 0, 2));
     (first..first + count).map(|ip| SocketAddrV4::new(Ipv4Addr::from(ip), 0)).collect()
-}
-
-impl Member {
-    fn flush(&mut self, slot: u32) -> io::Result<()> {
-        if let Connection::Publisher(publisher) = &mut self.connections[slot as usize]
-            && publisher.connected
-            && !publisher.sending
-            && !publisher.pending.is_empty()
-        {
-            publisher.sending = true;
-            let bytes = std::mem::take(&mut publisher.pending);
-            self.ring.send_owned(slot, bytes)?;
-        }
-        Ok(())
-    }
-
-    fn handle(&mut self, event: Event, shared: &mut Shared, ledger: &mut Ledger) -> io::Result<()> {
-        match event {
-            Event::Received { slot, buffer } => self.received(slot, buffer, shared, ledger),
-            Event::Sent { slot } => {
-                if let Connection::Publisher(publisher) = &mut self.connections[slot as usize] {
-                    publisher.sending = false;
-                }
-                Ok(())
-            }
-            Event::Connected { slot } => self.connected(slot),
-            Event::Closed { slot } => {
-                self.connections[slot as usize] = Connection::Free;
-                self.open -= 1;
-                Ok(())
-            }
-            Event::ConnectFailed { slot, errno } => self.ended(slot, "connect", errno, ledger),
-            Event::Ended { slot, errno } => self.ended(slot, "receive", errno, ledger),
-            Event::SendFailed { slot, errno } => self.ended(slot, "send", errno, ledger),
-            Event::HungUp { slot } => self.ended(slot, "a stall", 0, ledger),
-            Event::Accepted { .. } => unreachable!("a fleet does not listen"),
-        }
-    }
-
-    fn connected(&mut self, slot: u32) -> io::Result<()> {
-        match &mut self.connections[slot as usize] {
-            Connection::Publisher(publisher) => publisher.connected = true,
-            Connection::Subscriber(Subscriber { phase: Phase::Closing, .. }) => return Ok(()),
-            Connection::Subscriber(_) => self.ring.send(slot, self.upgrade)?,
-            Connection::Free => unreachable!("slot {slot} is free"),
-        }
-        self.ring.receive(slot)
-    }
-
-    fn ended(&mut self, slot: u32, during: &str, errno: i32, ledger: &mut Ledger) -> io::Result<()> {
-        let asked = match &mut self.connections[slot as usize] {
-            Connection::Subscriber(subscriber) => {
-                let phase = std::mem::replace(&mut subscriber.phase, Phase::Closing);
-                ledger.counts.dropped += u64::from(matches!(phase, Phase::Stalled));
-                matches!(phase, Phase::Closing | Phase::Stalled)
-            }
-            Connection::Publisher(publisher) => std::mem::replace(&mut publisher.closing, true),
-            Connection::Free => true,
-        };
-        if !asked {
-            let why = if errno == 0 {
-                "the server closed it".to_owned()
-            } else {
-                io::Error::from_raw_os_error(errno).to_string()
-            };
-            ledger.closed(format!("a connection ended during {during}: {why}"));
-        }
-        self.ring.close(slot)
-    }
-
-    fn received(
-        &mut self,
-        slot: u32,
-        buffer: Filled,
-        shared: &mut Shared,
-        ledger: &mut Ledger,
-    ) -> io::Result<()> {
-        let bytes = self.ring.bytes(&buffer);
-        let wanted = match &mut self.connections[slot as usize] {
-            Connection::Subscriber(subscriber) => subscriber.received(bytes, &mut shared.reader, ledger),
-            Connection::Publisher(publisher) => {
-                match publisher.answers.feed(bytes) {
-                    Ok(count) => ledger.counts.answered += count,
-                    Err(answer) => ledger.problem(format!("a publish was refused: {answer}")),
-                }
-                Wanted::default()
-            }
-            Connection::Free => unreachable!("slot {slot} is free"),
-        };
-        self.ring.release(buffer);
-        if wanted.close {
-            return self.ring.close(slot);
-        }
-        for _ in 0..wanted.pongs {
-            self.ring.send(slot, self.pong)?;
-        }
-        for _ in 0..wanted.websocket_pongs {
-            let mut pong = Vec::new();
-            client_frame(10, b"", &mut pong);
-            self.ring.send_owned(slot, pong)?;
-        }
-        if let (true, Connection::Subscriber(subscriber)) =
-            (wanted.first_frame, &self.connections[slot as usize])
-        {
-            let mut frame = Vec::with_capacity(320);
-            let token = shared.mint.token(subscriber.number);
-            first_frame(&token, &channel_name(subscriber.channel), &mut frame);
-            self.ring.send_owned(slot, frame)?;
-        }
-        Ok(())
-    }
 }

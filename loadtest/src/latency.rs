@@ -46,6 +46,22 @@ impl Latency {
         self.histogram.reset();
     }
 
+    /// (percentile, milliseconds), denser towards 100, where the stalls are.
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        let steps = self.histogram.iter_quantiles(4);
+        let curve = steps.map(|step| (step.percentile(), step.value_iterated_to() as f64 / 1e6));
+        // The last steps lie beyond what so many values can tell.
+        let mut seen = Vec::new();
+        for point in curve {
+            let over = point.1 >= self.histogram.max() as f64 / 1e6;
+            seen.push(point);
+            if over {
+                break;
+            }
+        }
+        seen
+    }
+
     pub fn quantiles(&self) -> Quantiles {
         let at = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1e6;
         Quantiles {
@@ -91,6 +107,18 @@ mod tests {
             assert!((185.0..201.0).contains(&quantiles.p99_ms), "{name}: {quantiles:?}");
             assert!((199.0..201.0).contains(&quantiles.max_ms), "{name}: {quantiles:?}");
         }
+    }
+
+    #[test]
+    fn the_curve_rises_to_the_longest() {
+        let mut latency = Latency::default();
+        (1..=1000).for_each(|n| latency.record(0, n * MS));
+        let curve = latency.curve();
+        assert!(curve.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1), "{curve:?}");
+        let half = curve.iter().find(|(percentile, _)| *percentile >= 50.0).expect("a median");
+        assert!((half.1 - 500.0).abs() < 2.0, "{half:?}");
+        assert!((curve.last().expect("a maximum").1 - 1000.0).abs() < 1.0, "{curve:?}");
+        assert_eq!(Latency::default().curve(), Vec::new());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::latency::Latency;
 use crate::sequence::{Sequence, Verdict};
+use crate::timeline::Timeline;
 
 /// Kept texts of what went wrong; the rest is only counted.
 const PROBLEMS_MAX: usize = 5;
@@ -17,10 +18,15 @@ pub struct Counts {
     pub completed: u64,
     /// Answers to publish requests.
     pub answered: u64,
+    /// Commands of clients that are answered on their own connection, and those answers.
+    pub requested: u64,
+    pub replied: u64,
     pub deliveries: u64,
     /// Completed receives that carried at least one delivery.
     pub receives: u64,
     pub subscribed: u64,
+    /// Subscribers that ever were; never goes down.
+    pub handshakes: u64,
     pub pings: u64,
     /// Publications skipped at some subscriber.
     pub lost: u64,
@@ -40,9 +46,12 @@ impl Counts {
             published: self.published - before.published,
             completed: self.completed - before.completed,
             answered: self.answered - before.answered,
+            requested: self.requested - before.requested,
+            replied: self.replied - before.replied,
             deliveries: self.deliveries - before.deliveries,
             receives: self.receives - before.receives,
             subscribed: self.subscribed - before.subscribed,
+            handshakes: self.handshakes - before.handshakes,
             pings: self.pings - before.pings,
             lost: self.lost - before.lost,
             gaps: self.gaps - before.gaps,
@@ -62,6 +71,17 @@ struct Channel {
     outstanding: VecDeque<u32>,
 }
 
+impl Channel {
+    /// Forgets the publications everybody has heard and returns how many they were.
+    fn complete(&mut self) -> u64 {
+        let before = self.outstanding.len();
+        while self.outstanding.front() == Some(&0) {
+            self.outstanding.pop_front();
+        }
+        (before - self.outstanding.len()) as u64
+    }
+}
+
 #[derive(Default)]
 pub struct Ledger {
     channels: Vec<Channel>,
@@ -70,6 +90,7 @@ pub struct Ledger {
     pub latency: Latency,
     /// From the start of the TCP connect to the confirmed subscription.
     pub handshake: Latency,
+    pub timeline: Timeline,
     problems: Vec<String>,
 }
 
@@ -78,23 +99,40 @@ impl Ledger {
         Ledger { channels: (0..channels).map(|_| Channel::default()).collect(), ..Ledger::default() }
     }
 
-    /// Counts a subscriber in and returns where its numbering begins. Nothing may be in flight in the channel: it would
-    /// not be known whether the newcomer hears it.
-    pub fn subscribed(&mut self, channel: u32, handshake_ns: u64) -> Sequence {
-        self.counts.subscribed += 1;
-        self.handshake.record(0, handshake_ns);
-        let channel = &mut self.channels[channel as usize];
-        assert!(channel.outstanding.is_empty(), "a subscriber joined with publications in flight");
-        channel.subscribers += 1;
-        Sequence::from(channel.published)
+    /// Where the numbering of somebody who asks to join `channel` now may begin.
+    pub fn asks_to_join(&self, channel: u32) -> Sequence {
+        let channel = &self.channels[channel as usize];
+        Sequence::may_hear_from(channel.published - channel.outstanding.len() as u64)
     }
 
-    /// A subscriber of `channel` was closed on purpose; nothing may be in flight there.
-    pub fn left(&mut self, channel: u32) {
+    /// A subscription of `channel` was confirmed: what is published from now on must reach it.
+    pub fn joined(&mut self, channel: u32, sequence: &mut Sequence) {
         let channel = &mut self.channels[channel as usize];
-        assert!(channel.outstanding.is_empty(), "a subscriber left with publications in flight");
+        channel.subscribers += 1;
+        sequence.must_hear_from(channel.published);
+    }
+
+    /// A subscription of `channel` was given up: what is in flight need not reach it any more.
+    pub fn left(&mut self, channel: u32, sequence: &Sequence) {
+        let channel = &mut self.channels[channel as usize];
         channel.subscribers -= 1;
-        self.counts.subscribed -= 1;
+        let first = channel.published - channel.outstanding.len() as u64;
+        let unheard = sequence.next().saturating_sub(first) as usize;
+        for missing in channel.outstanding.iter_mut().skip(unheard) {
+            *missing = missing.saturating_sub(1);
+        }
+        self.counts.completed += channel.complete();
+    }
+
+    /// A subscriber has all its subscriptions.
+    pub fn subscribed(&mut self, handshake_ns: u64) {
+        self.counts.subscribed += 1;
+        self.counts.handshakes += 1;
+        self.handshake.record(0, handshake_ns);
+    }
+
+    pub fn has_subscribers(&self, channel: u32) -> bool {
+        self.channels[channel as usize].subscribers > 0
     }
 
     /// Registers one more publication and returns its sequence number in the channel.
@@ -121,6 +159,7 @@ impl Ledger {
         self.latency.record(intended_ns, now_ns);
         match sequence.check(heard) {
             Verdict::InOrder => {}
+            Verdict::Early => return,
             Verdict::Gap(lost) => {
                 self.counts.gaps += 1;
                 self.counts.lost = self.counts.lost.saturating_add(lost);
@@ -137,20 +176,37 @@ impl Ledger {
             return self.problem(format!("publication {heard} was heard that was not sent"));
         };
         *missing = missing.saturating_sub(1);
-        while channel.outstanding.front() == Some(&0) {
-            channel.outstanding.pop_front();
-            self.counts.completed += 1;
-        }
+        self.counts.completed += channel.complete();
     }
 
-    /// Publications that somebody has not heard yet.
+    /// Publications that somebody has not heard yet, and requests without a reply.
     pub fn in_flight(&self) -> u64 {
-        self.counts.published - self.counts.completed
+        let Counts { published, completed, requested, replied, .. } = self.counts;
+        published - completed + requested - replied
     }
 
-    /// Nothing is outstanding, neither deliveries nor answers.
+    /// Nothing is outstanding: no delivery, no answer, no reply.
     pub fn quiet(&self) -> bool {
         self.in_flight() == 0 && self.counts.answered == self.counts.published
+    }
+
+    /// Notes the course of the run.
+    pub fn tick(&mut self, now_ns: u64) {
+        self.timeline.tick(now_ns, &self.counts);
+    }
+
+    pub fn resume(&mut self, now_ns: u64) {
+        self.timeline.resume(now_ns, &self.counts);
+    }
+
+    pub fn pause(&mut self, now_ns: u64) {
+        self.timeline.pause(now_ns, &self.counts);
+    }
+
+    /// One request of a client was answered.
+    pub fn replied(&mut self, intended_ns: u64, now_ns: u64) {
+        self.counts.replied += 1;
+        self.latency.record(intended_ns, now_ns);
     }
 
     pub fn problem(&mut self, text: String) {
@@ -180,6 +236,7 @@ impl Ledger {
             (counts.disorder, "publications repeated or out of order"),
             (undelivered, "deliveries that never came"),
             (counts.published - counts.answered.min(counts.published), "publishes without an answer"),
+            (counts.requested - counts.replied.min(counts.requested), "requests without a reply"),
             (counts.refused, "refusals"),
             (counts.closed, "connections lost"),
         ];
@@ -196,9 +253,16 @@ mod tests {
     fn ledger(subscribers: u32) -> Ledger {
         let mut ledger = Ledger::new(1);
         for _ in 0..subscribers {
-            ledger.subscribed(0, 1);
+            join(&mut ledger);
         }
         ledger
+    }
+
+    fn join(ledger: &mut Ledger) -> Sequence {
+        let mut sequence = ledger.asks_to_join(0);
+        ledger.joined(0, &mut sequence);
+        ledger.subscribed(1);
+        sequence
     }
 
     #[test]
@@ -207,7 +271,7 @@ mod tests {
         let mut early = Sequence::default();
         let first = ledger.publish(0);
         ledger.delivered(0, &mut early, first, 0, 0);
-        let mut late = ledger.subscribed(0, 1);
+        let mut late = join(&mut ledger);
         let second = ledger.publish(0);
         ledger.delivered(0, &mut early, second, 0, 0);
         ledger.delivered(0, &mut late, second, 0, 0);
@@ -232,6 +296,32 @@ mod tests {
         assert!(ledger.quiet());
         assert_eq!(ledger.faults(), Vec::<String>::new());
         assert_eq!(ledger.latency.quantiles().count, 4);
+    }
+
+    #[test]
+    fn members_come_and_go_while_publications_are_on_their_way() {
+        let mut ledger = ledger(1);
+        let (mut stays, mut leaves) = (Sequence::default(), join(&mut ledger));
+        assert_eq!([ledger.publish(0), ledger.publish(0)], [0, 1]);
+        ledger.delivered(0, &mut leaves, 0, 0, 0);
+        ledger.left(0, &leaves);
+        let mut comes = ledger.asks_to_join(0);
+        ledger.publish(0);
+        ledger.joined(0, &mut comes);
+        ledger.publish(0);
+        // It was subscribed at the server before publication 1, and we learn of it after publication 2.
+        (1..4).for_each(|heard| ledger.delivered(0, &mut comes, heard, 0, 0));
+        assert_eq!(ledger.counts.completed, 0);
+        (0..4).for_each(|heard| ledger.delivered(0, &mut stays, heard, 0, 0));
+        assert_eq!((ledger.counts.completed, ledger.in_flight()), (4, 0));
+        ledger.counts.answered = 4;
+        assert_eq!(ledger.faults(), Vec::<String>::new());
+        // The last one leaves with a publication on its way: nobody is left to hear it.
+        ledger.publish(0);
+        ledger.left(0, &comes);
+        assert_eq!(ledger.in_flight(), 1);
+        ledger.left(0, &stays);
+        assert_eq!((ledger.in_flight(), ledger.has_subscribers(0)), (0, false));
     }
 
     #[test]

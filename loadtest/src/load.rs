@@ -12,6 +12,7 @@ use crate::fleet::{Attention, Fleet};
 use crate::latency::Latency;
 use crate::ledger::{Counts, Ledger};
 use crate::meter::{Meter, Spent};
+use crate::report::Curve;
 use crate::sampler::Sampler;
 use crate::server::Server;
 use crate::sys::thread_cpu_ns;
@@ -21,25 +22,34 @@ const ROUND_IN_FLIGHT: u64 = 64;
 /// Nothing was heard or answered for this long: it will not come.
 const STALL_NS: u64 = 3_000_000_000;
 
+/// What the load consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Publications over HTTP, to the channels in turn.
+    Publish { channels: u32 },
+    /// Publishes by the clients themselves, in turn, each of which is answered and goes to nobody.
+    Request { clients: u32 },
+}
+
 /// One server with its clients.
 pub struct Contender {
     pub name: String,
     pub fleet: Fleet,
     pub ledger: Ledger,
-    /// Channels publishes rotate over.
-    pub channels: u32,
+    pub work: Work,
     /// Held so that the server lives as long as its clients.
     pub server: Server,
-    next_channel: u32,
+    /// Channel or client.
+    next: u32,
 }
 
-/// How publications are paced.
+/// How publications (or requests) are paced.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// So many publications not yet heard by everybody.
+    /// So many not yet heard by everybody.
     Closed { in_flight: u64 },
     /// A fixed schedule, whatever the server does.
-    Open { publications_per_second: f64 },
+    Open { per_second: f64 },
 }
 
 /// Half a second of load, usually.
@@ -47,6 +57,7 @@ pub enum Pace {
 pub struct Slice {
     /// From the first publish to the last delivery.
     pub wall_ns: u64,
+    /// Deliveries, or replies where clients ask.
     pub deliveries: u64,
     pub receives: u64,
     /// Receives the client had to arm again because its buffers were all taken.
@@ -60,8 +71,8 @@ pub struct Slice {
 }
 
 impl Contender {
-    pub fn new(name: String, fleet: Fleet, ledger: Ledger, channels: u32, server: Server) -> Contender {
-        Contender { name, fleet, ledger, channels, server, next_channel: 0 }
+    pub fn new(name: String, fleet: Fleet, ledger: Ledger, work: Work, server: Server) -> Contender {
+        Contender { name, fleet, ledger, work, server, next: 0 }
     }
 
     /// Loads the server for `duration` and waits until everything published was heard.
@@ -81,21 +92,23 @@ impl Contender {
         let generator_before = thread_cpu_ns();
         let start_ns = now_ns();
         let end_ns = start_ns + duration.as_nanos() as u64;
+        self.ledger.resume(start_ns);
         let mut lateness = Latency::default();
         match pace {
             Pace::Closed { in_flight } => self.closed_loop(in_flight, end_ns)?,
-            Pace::Open { publications_per_second } => {
-                self.open_loop(publications_per_second, start_ns, end_ns, &mut lateness)?;
+            Pace::Open { per_second } => {
+                self.open_loop(per_second, start_ns, end_ns, &mut lateness)?;
             }
         }
         self.drain()?;
         let wall_ns = now_ns() - start_ns;
+        self.ledger.pause(start_ns + wall_ns);
         let generator_ns = thread_cpu_ns() - generator_before;
         let spent = meter.stop(sampler);
         let counts = self.ledger.counts.since(before);
         Ok(Slice {
             wall_ns,
-            deliveries: counts.deliveries,
+            deliveries: counts.deliveries + counts.replied,
             receives: counts.receives,
             starved: self.fleet.starved() - starved,
             spent,
@@ -103,6 +116,11 @@ impl Contender {
             latency: self.ledger.latency.clone(),
             lateness,
         })
+    }
+
+    /// Latency and rate, drawn. `latency`: of all that is to be shown.
+    pub fn curve(&self, latency: &Latency) -> Curve {
+        Curve { name: self.name.clone(), latency: latency.curve(), rate: self.ledger.timeline.segments() }
     }
 
     /// Publishes once to each of `channels` and waits until all was heard and answered.
@@ -154,7 +172,7 @@ impl Contender {
                 return Ok(());
             }
             for _ in self.ledger.in_flight()..in_flight {
-                self.publish_next(now);
+                self.send_next(now)?;
             }
             self.fleet.turn(&mut self.ledger, Attention::Spinning)?;
         }
@@ -163,12 +181,12 @@ impl Contender {
     /// Publishes on the schedule `start + k / rate`. What is late is sent at once, with its intended time.
     fn open_loop(
         &mut self,
-        publications_per_second: f64,
+        per_second: f64,
         start_ns: u64,
         end_ns: u64,
         lateness: &mut Latency,
     ) -> io::Result<()> {
-        let interval_ns = 1e9 / publications_per_second;
+        let interval_ns = 1e9 / per_second;
         let mut sent = 0u64;
         loop {
             let now = now_ns();
@@ -181,7 +199,7 @@ impl Contender {
                     break;
                 }
                 lateness.record(due_ns, now);
-                self.publish_next(due_ns);
+                self.send_next(due_ns)?;
                 sent += 1;
             }
             self.fleet.turn(&mut self.ledger, Attention::Spinning)?;
@@ -191,10 +209,19 @@ impl Contender {
         }
     }
 
-    fn publish_next(&mut self, intended_ns: u64) {
-        let channel = self.next_channel;
-        self.next_channel = (channel + 1) % self.channels;
-        self.fleet.publish(channel, intended_ns, &mut self.ledger);
+    fn send_next(&mut self, intended_ns: u64) -> io::Result<()> {
+        let number = self.next;
+        match self.work {
+            Work::Publish { channels } => {
+                self.next = (number + 1) % channels;
+                self.fleet.publish(number, intended_ns, &mut self.ledger);
+                Ok(())
+            }
+            Work::Request { clients } => {
+                self.next = (number + 1) % clients;
+                self.fleet.request(number, intended_ns, &mut self.ledger)
+            }
+        }
     }
 }
 

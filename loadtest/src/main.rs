@@ -20,6 +20,7 @@ mod fleet;
 mod floor;
 mod frames;
 mod host;
+mod html;
 mod http;
 mod latency;
 mod ledger;
@@ -34,46 +35,35 @@ mod sampler;
 mod sequence;
 mod server;
 mod summary;
+mod svg;
 mod sys;
+mod timeline;
 mod token;
+mod workload;
 
+use std::io;
 use std::net::SocketAddrV4;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use modes::connect::{self, ConnectArgs};
-use modes::fanout::{self, FanoutArgs};
-use modes::idle::{self, IdleArgs};
-use modes::many::{self, ManyArgs};
-use modes::slow::{self, SlowArgs};
-use modes::storm::{self, StormArgs};
+use workload::Workload;
 
 #[derive(Parser)]
 #[command(about, version)]
 struct Cli {
     #[command(subcommand)]
-    mode: Mode,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Mode {
-    /// One channel with N subscribers: deliveries per second, cost of each, latency.
-    Fanout(FanoutArgs),
-    /// M channels with one subscriber each: cost of a publish with one delivery.
-    Many(ManyArgs),
-    /// Connect, upgrade, authenticate, subscribe: rate and cost.
-    Connect(ConnectArgs),
-    /// Hold connections: memory per connection and idle CPU.
-    Idle(IdleArgs),
-    /// Drop every connection at once: time until all are back and subscribed.
-    Storm(StormArgs),
-    /// Let some subscribers stop reading: what it costs the others, and the server's memory.
-    Slow(SlowArgs),
+enum Command {
+    #[command(flatten)]
+    Load(Workload),
     /// The bare senders alone, under any of the workloads.
     Floor {
         #[command(subcommand)]
-        workload: FloorWorkload,
+        workload: Workload,
     },
     /// Serves as a bare sender; started by the other modes.
     #[command(hide = true)]
@@ -85,29 +75,10 @@ enum Mode {
     },
 }
 
-#[derive(Subcommand)]
-enum FloorWorkload {
-    Fanout(FanoutArgs),
-    Many(ManyArgs),
-    Connect(ConnectArgs),
-    Idle(IdleArgs),
-    Storm(StormArgs),
-}
-
 fn main() -> ExitCode {
     // Read before this thread is pinned to one of them.
     sys::cores();
-    let outcome = match Cli::parse().mode {
-        Mode::Fanout(args) => fanout::run(&args),
-        Mode::Many(args) => many::run(&args),
-        Mode::Connect(args) => connect::run(&args),
-        Mode::Idle(args) => idle::run(&args),
-        Mode::Storm(args) => storm::run(&args),
-        Mode::Slow(args) => slow::run(&args),
-        Mode::Floor { workload } => run_floor(workload),
-        Mode::FloorSender { kind, listen } => floor::serve(kind, listen).map(|()| true),
-    };
-    match outcome {
+    match run(Cli::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -118,27 +89,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_floor(workload: FloorWorkload) -> modes::Outcome {
-    match workload {
-        FloorWorkload::Fanout(mut args) => {
-            args.options.floor_only = true;
-            fanout::run(&args)
-        }
-        FloorWorkload::Many(mut args) => {
-            args.options.floor_only = true;
-            many::run(&args)
-        }
-        FloorWorkload::Connect(mut args) => {
-            args.options.floor_only = true;
-            connect::run(&args)
-        }
-        FloorWorkload::Idle(mut args) => {
-            args.options.floor_only = true;
-            idle::run(&args)
-        }
-        FloorWorkload::Storm(mut args) => {
-            args.options.floor_only = true;
-            storm::run(&args)
-        }
+/// `false`: something was lost, skipped, repeated or closed.
+fn run(command: Command) -> io::Result<bool> {
+    match command {
+        Command::Load(workload) => workload.run().map(|report| report.faults.is_empty()),
+        Command::Floor { workload } => workload.run_floor().map(|report| report.faults.is_empty()),
+        Command::FloorSender { kind, listen } => floor::serve(kind, listen).map(|()| true),
     }
 }

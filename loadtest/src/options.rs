@@ -11,7 +11,7 @@ use crate::clock::unix_s;
 use crate::fleet::{Fleet, FleetSettings};
 use crate::floor::Kind;
 use crate::ledger::Ledger;
-use crate::load::Contender;
+use crate::load::{Contender, Work};
 use crate::message::PAYLOAD_BYTES_MIN;
 use crate::sampler::Sampler;
 use crate::server::{BrokerSettings, Server};
@@ -20,6 +20,8 @@ use crate::token::Mint;
 
 /// Tokens outlive any run.
 const TOKEN_LIFE_S: u64 = 24 * 3600;
+
+const PAYLOAD_BYTES: usize = 128;
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -51,9 +53,9 @@ pub struct Options {
     /// TOML appended to the spawned broker's configuration.
     #[arg(long, value_name = "TOML", default_value = "")]
     pub config: String,
-    /// Bytes of JSON per publication.
-    #[arg(long, default_value_t = 128, value_parser = payload_bytes)]
-    pub payload: usize,
+    /// Bytes of JSON per publication [default: 128; mix: 100].
+    #[arg(long, value_parser = payload_bytes)]
+    pub payload: Option<usize>,
     /// Handshakes at a time.
     #[arg(long, default_value_t = 128)]
     pub at_once: usize,
@@ -76,9 +78,15 @@ pub struct Options {
     /// Write the report as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the report as one page with plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Set by the `floor` mode: no broker at all.
     #[arg(skip)]
     pub floor_only: bool,
+    /// Set by the modes whose clients publish.
+    #[arg(skip)]
+    pub clients_publish: bool,
 }
 
 fn payload_bytes(text: &str) -> Result<usize, String> {
@@ -94,6 +102,10 @@ fn address(text: &str) -> Result<SocketAddrV4, String> {
 }
 
 impl Options {
+    pub fn payload_bytes(&self) -> usize {
+        self.payload.unwrap_or(PAYLOAD_BYTES)
+    }
+
     pub fn slice_duration(&self) -> Duration {
         Duration::from_secs_f64(self.slice)
     }
@@ -149,6 +161,7 @@ impl Options {
             secret: self.secret.clone(),
             api_key: self.api_key.clone(),
             shards: self.shards,
+            clients_publish: self.clients_publish,
             append: self.config.clone(),
         }
     }
@@ -164,12 +177,12 @@ impl Options {
             target: server.address,
             mint: Mint::new(&self.secret, unix_s() + TOKEN_LIFE_S),
             api_key: self.api_key.clone(),
-            payload_bytes: self.payload,
+            payload_bytes: self.payload_bytes(),
             connections_max,
             slots_per_ring: self.slots_per_ring,
             shares_core: self.server_cores().contains(&self.client_core),
         })?;
-        Ok(Contender::new(name, fleet, Ledger::new(channels), channels, server))
+        Ok(Contender::new(name, fleet, Ledger::new(channels), Work::Publish { channels }, server))
     }
 }
 

@@ -1,45 +1,94 @@
-//! The report: machine, tables, verdict; the same as JSON.
+//! The report of a run: machine, figures, curves, verdict. Printed by its mode; here it becomes JSON and a page.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::host::Host;
+use crate::html;
+use crate::options::Options;
 use crate::sampler::SAMPLES_PER_SECOND;
 use crate::summary::{Ratio, Row};
 
-#[derive(Serialize)]
-pub struct Report<'a, S: Serialize, R: Serialize> {
-    pub mode: &'static str,
-    pub host: &'a Host,
-    pub settings: S,
-    pub rows: &'a [R],
-    pub ratios: &'a [Ratio],
-    /// Empty: no loss, no gap, no disorder, no lost connection.
-    pub faults: &'a [String],
-}
-
-impl<S: Serialize, R: Serialize> Report<'_, S, R> {
-    /// Prints the verdict and writes the JSON file, if one is asked for.
-    pub fn finish(&self, json: Option<&Path>) -> io::Result<()> {
-        match self.faults {
-            [] => println!("verdict   no loss, no gap, no disorder"),
-            faults => faults.iter().for_each(|fault| println!("FAULT     {fault}")),
-        }
-        if let Some(path) = json {
-            serde_json::to_writer_pretty(File::create(path)?, self)?;
-        }
-        Ok(())
-    }
-}
-
-/// Above this share taken by others, a figure should be repeated on a quieter machine.
+/// Above this share of a core taken by others, a figure should be repeated on a quieter machine.
 const DISTURBANCE_MAX: f64 = 0.05;
 
 /// Above this share of the server's run time, work put off to the softirq thread is mentioned.
 const SOFTIRQ_MAX: f64 = 0.01;
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub mode: &'static str,
+    /// What was loaded and what came out, in a line.
+    pub headline: String,
+    pub host: Host,
+    pub settings: Value,
+    /// One per contender, or per load of a contender; what is in it depends on the mode, but each has a `name`.
+    pub rows: Vec<Value>,
+    pub ratios: Vec<Ratio>,
+    pub curves: Vec<Curve>,
+    /// Largest share of a core that others took while a contender was measured.
+    pub disturbance: f64,
+    /// Empty: no loss, no gap, no disorder, no lost connection.
+    pub faults: Vec<String>,
+}
+
+/// What a contender looks like drawn.
+#[derive(Debug, Default, Serialize)]
+pub struct Curve {
+    pub name: String,
+    /// (percentile, milliseconds)
+    pub latency: Vec<(f64, f64)>,
+    /// Unbroken runs of (seconds, count per second).
+    pub rate: Vec<Vec<(f64, f64)>>,
+}
+
+impl Report {
+    pub fn new(
+        mode: &'static str,
+        host: Host,
+        settings: &impl Serialize,
+        rows: &[impl Serialize],
+    ) -> io::Result<Report> {
+        Ok(Report {
+            mode,
+            headline: String::new(),
+            host,
+            settings: serde_json::to_value(settings)?,
+            rows: rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?,
+            ratios: Vec::new(),
+            curves: Vec::new(),
+            disturbance: 0.0,
+            faults: Vec::new(),
+        })
+    }
+
+    pub fn undisturbed(&self) -> bool {
+        self.disturbance <= DISTURBANCE_MAX
+    }
+
+    /// Prints the verdict and writes the files that are asked for.
+    pub fn finish(self, options: &Options) -> io::Result<Report> {
+        let share = self.disturbance * 100.0;
+        match self.undisturbed() {
+            true => println!("quiet     undisturbed: others took at most {share:.1} % of a core"),
+            false => println!("DISTURBED others took up to {share:.0} % of a core: the figures do not count"),
+        }
+        match self.faults.as_slice() {
+            [] => println!("verdict   no loss, no gap, no disorder"),
+            faults => faults.iter().for_each(|fault| println!("FAULT     {fault}")),
+        }
+        if let Some(path) = &options.json {
+            serde_json::to_writer_pretty(File::create(path)?, &self)?;
+        }
+        if let Some(path) = &options.html {
+            fs::write(path, html::page(&format!("loadtest {}", self.mode), &[&self]))?;
+        }
+        Ok(self)
+    }
+}
 
 /// Table of deliveries, cost and latency.
 pub fn print_deliveries(rows: &[Row]) {
@@ -91,21 +140,14 @@ pub fn print_deliveries(rows: &[Row]) {
         );
     }
     println!(
-        "(CPU: exact run time, median and range over slices. user/kern: sampled {SAMPLES_PER_SECOND}/s on the server's core, \
-         or by the kernel's tick where that is not permitted. other: of the core's samples, not the server's.)"
+        "(CPU: exact run time, median and range over slices. user/kern: sampled {SAMPLES_PER_SECOND}/s on the server's cores, \
+         or by the kernel's tick where that is not permitted. other: share of a core that others took.)"
     );
     let share = |row: &Row| row.softirq_thread_ns_per_delivery / (row.server_cpu_s_per_million.median * 1e3);
     for row in rows.iter().filter(|row| share(row) > SOFTIRQ_MAX) {
         let each_ns = row.softirq_thread_ns_per_delivery;
         println!(
             "softirq   {}: {each_ns:.0} ns per delivery ran in ksoftirqd, beside the server's run time",
-            row.name
-        );
-    }
-    for row in rows.iter().filter(|row| row.disturbance > DISTURBANCE_MAX) {
-        let share = row.disturbance * 100.0;
-        println!(
-            "disturbed {}: others took {share:.0} % of the server's core; rates and latencies suffer",
             row.name
         );
     }

@@ -20,6 +20,8 @@ pub struct BrokerSettings {
     pub secret: String,
     pub api_key: String,
     pub shards: u16,
+    /// Whether clients may publish, which the default forbids.
+    pub clients_publish: bool,
     /// Further configuration, appended as it is.
     pub append: String,
 }
@@ -118,11 +120,12 @@ impl Drop for Server {
 }
 
 fn broker_config(settings: &BrokerSettings, http: SocketAddrV4, ops: SocketAddrV4) -> String {
-    let BrokerSettings { secret, api_key, shards, append } = settings;
+    let BrokerSettings { secret, api_key, shards, clients_publish, append } = settings;
     format!(
         "[server]\nhttp = \"{http}\"\nops = \"{ops}\"\nshards = {shards}\n\n\
          [[apps]]\nid = \"1\"\ntoken_hmac_secret_key = {secret:?}\napi_key = {api_key:?}\n\n\
-         [[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_client = true\n\n{append}\n"
+         [[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_client = true\n\
+         allow_publish_for_client = {clients_publish}\n\n{append}\n"
     )
 }
 
@@ -170,6 +173,7 @@ mod tests {
             secret: "a\"b".to_owned(),
             api_key: "k".to_owned(),
             shards: 2,
+            clients_publish: true,
             append: "[apps.centrifuge]".to_owned(),
         };
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8000);

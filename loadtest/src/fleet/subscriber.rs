@@ -1,5 +1,7 @@
 //! One subscriber from the upgrade's answer to the last publication, without its socket.
 
+use std::collections::VecDeque;
+
 use crate::clock::now_ns;
 use crate::frames::{FrameCutter, Opcode};
 use crate::http::upgraded;
@@ -7,19 +9,47 @@ use crate::ledger::Ledger;
 use crate::message::{Message, MessageReader};
 use crate::sequence::Sequence;
 
+/// What a subscriber listens to: a channel of its own or one shared with others, and perhaps a group's besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Channels {
+    pub own: u32,
+    pub group: Option<u32>,
+}
+
+impl From<u32> for Channels {
+    fn from(own: u32) -> Channels {
+        Channels { own, group: None }
+    }
+}
+
 pub struct Subscriber {
     pub number: u32,
-    pub channel: u32,
     pub phase: Phase,
+    own: Membership,
+    /// Boxed so that a million subscribers without one stay small.
+    group: Option<Box<Membership>>,
+    requests: Option<Box<Requests>>,
     cutter: FrameCutter,
-    sequence: Sequence,
     started_ns: u64,
+}
+
+struct Membership {
+    channel: u32,
+    sequence: Sequence,
+}
+
+/// What a client has asked and not been answered; answers must come in the order of the questions.
+#[derive(Default)]
+struct Requests {
+    next_id: u32,
+    intended_ns: VecDeque<u64>,
 }
 
 pub enum Phase {
     /// Holds what has arrived of the answer; empty until TCP is connected.
     Upgrading(Vec<u8>),
-    Authenticating,
+    /// How many subscriptions were confirmed.
+    Authenticating(u8),
     Subscribed,
     /// Reads nothing any more; the server may let it go whenever it likes.
     Stalled,
@@ -37,15 +67,56 @@ pub struct Wanted {
 
 impl Subscriber {
     /// Starts now; the connection is being made.
-    pub fn new(number: u32, channel: u32) -> Subscriber {
+    pub fn new(number: u32, channels: Channels) -> Subscriber {
+        let membership = |channel| Membership { channel, sequence: Sequence::default() };
         Subscriber {
             number,
-            channel,
             phase: Phase::Upgrading(Vec::new()),
+            own: membership(channels.own),
+            group: channels.group.map(|channel| Box::new(membership(channel))),
+            requests: None,
             cutter: FrameCutter::default(),
-            sequence: Sequence::default(),
             started_ns: now_ns(),
         }
+    }
+
+    /// The channels, as its subscribe commands are about to leave: from now on it may hear publications.
+    pub fn asks_to_join(&mut self, ledger: &Ledger) -> impl Iterator<Item = u32> {
+        let mut channels = [None; 2];
+        for (membership, channel) in self.memberships().zip(&mut channels) {
+            membership.sequence = ledger.asks_to_join(membership.channel);
+            *channel = Some(membership.channel);
+        }
+        channels.into_iter().flatten()
+    }
+
+    /// Gives up whatever was confirmed.
+    pub fn leaves(&mut self, ledger: &mut Ledger) {
+        let confirmed = match self.phase {
+            Phase::Authenticating(confirmed) => usize::from(confirmed),
+            Phase::Subscribed => usize::MAX,
+            _ => 0,
+        };
+        for membership in self.memberships().take(confirmed) {
+            ledger.left(membership.channel, &membership.sequence);
+        }
+        if matches!(self.phase, Phase::Subscribed) {
+            ledger.counts.subscribed -= 1;
+        }
+    }
+
+    /// The id of its next request, which is noted as sent.
+    pub fn request(&mut self, intended_ns: u64) -> u32 {
+        let requests = self.requests.get_or_insert_with(Box::default);
+        // Ids of the first frame are taken.
+        let id = requests.next_id.max(4);
+        requests.next_id = id + 1;
+        requests.intended_ns.push_back(intended_ns);
+        id
+    }
+
+    fn memberships(&mut self) -> impl Iterator<Item = &mut Membership> {
+        std::iter::once(&mut self.own).chain(self.group.as_deref_mut())
     }
 
     /// Reads what has arrived and says what to do about it.
@@ -71,35 +142,21 @@ impl Subscriber {
                 head.drain(..end);
                 bytes = &head;
                 wanted.first_frame = true;
-                self.phase = Phase::Authenticating;
+                self.phase = Phase::Authenticating(0);
             }
-            Phase::Authenticating | Phase::Subscribed => {}
+            Phase::Authenticating(_) | Phase::Subscribed => {}
         }
         self.frames(bytes, reader, ledger, &mut wanted);
         wanted
     }
 
     fn frames(&mut self, bytes: &[u8], reader: &mut MessageReader, ledger: &mut Ledger, wanted: &mut Wanted) {
-        let Subscriber { channel, phase, cutter, sequence, started_ns, .. } = self;
         let now = now_ns();
-        let before = ledger.counts.deliveries;
+        let before = (ledger.counts.deliveries, ledger.counts.replied);
         let mut over = false;
+        let mut cutter = std::mem::take(&mut self.cutter);
         let result = cutter.feed(bytes, |opcode, payload| match opcode {
-            Opcode::Text => reader.read(payload, |message| match message {
-                Message::Publication { sequence: heard, intended_ns } => {
-                    ledger.delivered(*channel, sequence, heard, intended_ns, now);
-                }
-                Message::Ping => {
-                    ledger.counts.pings += 1;
-                    wanted.pongs += 1;
-                }
-                Message::Subscribed if matches!(phase, Phase::Authenticating) => {
-                    *phase = Phase::Subscribed;
-                    *sequence = ledger.subscribed(*channel, now - *started_ns);
-                }
-                Message::Subscribed | Message::Connected | Message::Other => {}
-                Message::Refused(text) => ledger.problem(text),
-            }),
+            Opcode::Text => reader.read(payload, |message| self.message(message, now, ledger, wanted)),
             Opcode::Ping => wanted.websocket_pongs += 1,
             Opcode::Close => {
                 let code = payload.first_chunk::<2>().map_or(0, |code| u16::from_be_bytes(*code));
@@ -109,16 +166,64 @@ impl Subscriber {
             }
             Opcode::Binary | Opcode::Pong => {}
         });
+        self.cutter = cutter;
         if let Err(error) = result {
             ledger.closed(format!("a subscriber's stream cannot be read: {}", error.0));
             over = true;
         }
         if over {
-            *phase = Phase::Closing;
+            self.phase = Phase::Closing;
             wanted.close = true;
         }
-        if ledger.counts.deliveries > before {
+        if (ledger.counts.deliveries, ledger.counts.replied) != before {
             ledger.counts.receives += 1;
+        }
+    }
+
+    fn message(&mut self, message: Message, now: u64, ledger: &mut Ledger, wanted: &mut Wanted) {
+        match message {
+            Message::Publication { channel, sequence: heard, intended_ns } => {
+                match self.memberships().find(|membership| membership.channel == channel) {
+                    Some(membership) => {
+                        ledger.delivered(channel, &mut membership.sequence, heard, intended_ns, now);
+                    }
+                    None => ledger.problem(format!("a publication of {channel} came to a stranger")),
+                }
+            }
+            Message::Ping => {
+                ledger.counts.pings += 1;
+                wanted.pongs += 1;
+            }
+            Message::Subscribed => {
+                if let Phase::Authenticating(confirmed) = self.phase {
+                    self.confirmed(confirmed, now, ledger);
+                }
+            }
+            Message::Replied { id } => self.replied(id, now, ledger),
+            Message::Connected | Message::Other => {}
+            Message::Refused(text) => ledger.problem(text),
+        }
+    }
+
+    /// Replies come in the order of the subscribe commands.
+    fn confirmed(&mut self, confirmed: u8, now: u64, ledger: &mut Ledger) {
+        let all = 1 + u8::from(self.group.is_some());
+        if let Some(membership) = self.memberships().nth(usize::from(confirmed)) {
+            ledger.joined(membership.channel, &mut membership.sequence);
+        }
+        self.phase = Phase::Authenticating(confirmed + 1);
+        if confirmed + 1 == all {
+            self.phase = Phase::Subscribed;
+            ledger.subscribed(now - self.started_ns);
+        }
+    }
+
+    fn replied(&mut self, id: u32, now: u64, ledger: &mut Ledger) {
+        let requests = self.requests.get_or_insert_with(Box::default);
+        let want = requests.next_id - requests.intended_ns.len() as u32;
+        match requests.intended_ns.pop_front() {
+            Some(intended_ns) if id == want => ledger.replied(intended_ns, now),
+            _ => ledger.problem(format!("the reply to request {id} came where that to {want} was due")),
         }
     }
 }

@@ -7,7 +7,13 @@ use crate::message::find;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask {
     Upgrade,
-    Subscribe { channel: u32 },
+    Subscribe {
+        channel: u32,
+    },
+    /// A client's own publish, to a channel nobody is in.
+    Request {
+        id: u32,
+    },
     Publish(Publication),
 }
 
@@ -28,6 +34,10 @@ pub fn upgrade_reply() -> Vec<u8> {
 
 pub fn subscribed_reply() -> Vec<u8> {
     server_frame(b"{\"id\":1,\"connect\":{\"client\":\"floor\"}}\n{\"id\":2,\"subscribe\":{}}")
+}
+
+pub fn request_reply(id: u32) -> Vec<u8> {
+    server_frame(format!("{{\"id\":{id},\"publish\":{{}}}}").as_bytes())
 }
 
 pub const PUBLISH_ANSWER: &[u8] =
@@ -108,6 +118,11 @@ fn masked_frame(bytes: &[u8]) -> Option<Option<(usize, Option<Ask>)>> {
     let Some(masked) = bytes.get(header..header + length) else { return Some(None) };
     let key = &bytes[header - 4..header];
     let plain: Vec<u8> = masked.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+    if plain.starts_with(b"{\"publish\"") {
+        // Our own client writes the id last.
+        let digits = plain.strip_suffix(b"}")?.rsplit(|&byte| byte == b':').next()?;
+        return Some(Some((header + length, Some(Ask::Request { id: number(digits)? }))));
+    }
     let channel = find(&plain, b"\"channel\":\"lt-")
         .and_then(|at| plain.get(at + 14..)?.first_chunk::<7>())
         .and_then(|digits| number(digits));
@@ -133,28 +148,29 @@ fn number(digits: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::channel_name;
     use crate::http::{PublishRequests, upgrade_request};
-    use crate::message::first_frame;
+    use crate::message::{channel_name, first_frame, publish_frame};
 
     #[test]
     fn what_our_client_writes_is_understood_however_it_is_cut() {
         let mut subscriber = upgrade_request("h", "/connection/websocket");
-        first_frame("token", &channel_name(42), &mut subscriber);
+        first_frame("token", [42], &mut subscriber);
+        publish_frame("void-0000042", 9, 128, &mut subscriber);
         let mut publisher = Vec::new();
         let requests = PublishRequests::new("h", "key", 64);
         requests.append(&channel_name(7), 1, 2, &mut publisher);
         requests.append(&channel_name(8), 3, 4, &mut publisher);
-        for (stream, want) in [(subscriber, 2), (publisher, 2)] {
+        for (stream, want) in [(subscriber, 3), (publisher, 2)] {
             for cut in 0..=stream.len() {
                 let mut peer = Peer::default();
                 let mut asks = Vec::new();
                 assert!(peer.feed(&stream[..cut], &mut asks) && peer.feed(&stream[cut..], &mut asks));
                 assert_eq!(asks.len(), want, "cut at {cut}: {asks:?}");
+                assert!(want == 2 || asks[2] == Ask::Request { id: 9 }, "cut at {cut}: {asks:?}");
                 match &asks[1] {
                     Ask::Subscribe { channel } => assert_eq!(*channel, 42),
                     Ask::Publish(publication) => assert_eq!(publication.channel, 8),
-                    Ask::Upgrade => panic!("one upgrade only"),
+                    ask => panic!("{ask:?} comes elsewhere"),
                 }
             }
         }

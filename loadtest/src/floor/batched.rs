@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::bare::{Ask, PUBLISH_ANSWER, Peer, Publication, subscribed_reply, upgrade_reply};
+use super::bare::{Ask, PUBLISH_ANSWER, Peer, Publication, request_reply, subscribed_reply, upgrade_reply};
 use crate::ring::{Event, PayloadId, Ring, RingSize};
 use crate::sys;
 
@@ -113,6 +113,12 @@ impl Sender {
                 }
                 self.subscribers[channel].push(slot);
                 self.send(slot, self.subscribed)
+            }
+            Ask::Request { id } => {
+                let reply = self.ring.store(request_reply(id));
+                let queued = self.send(slot, reply);
+                self.ring.forget(reply);
+                queued
             }
             Ask::Publish(publication) => {
                 *self.answers.entry(slot).or_default() += 1;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
-use super::bare::{Ask, PUBLISH_ANSWER, Peer, Publication, subscribed_reply, upgrade_reply};
+use super::bare::{Ask, PUBLISH_ANSWER, Peer, Publication, request_reply, subscribed_reply, upgrade_reply};
 use crate::sys::{self, Epoll};
 
 struct Sender {
@@ -91,6 +91,7 @@ impl Sender {
                     self.subscribers[channel].push(fd);
                     send(stream, &self.subscribed);
                 }
+                Ask::Request { id } => send(stream, &request_reply(id)),
                 Ask::Publish(publication) => {
                     answers.extend_from_slice(PUBLISH_ANSWER);
                     self.publications.push(publication);

@@ -8,7 +8,7 @@ use std::thread;
 use super::*;
 use crate::clock::unix_s;
 use crate::fleet::FleetSettings;
-use crate::floor::bare::{Ask, PUBLISH_ANSWER, Peer, subscribed_reply, upgrade_reply};
+use crate::floor::bare::{Ask, PUBLISH_ANSWER, Peer, request_reply, subscribed_reply, upgrade_reply};
 use crate::frames::client_frame;
 use crate::token::Mint;
 
@@ -53,6 +53,7 @@ fn double(fault: Fault) -> SocketAddrV4 {
                     write(&mut stream, &subscribed_reply());
                     subscribers.push((channel, stream));
                 }
+                Ask::Request { id } => write(&mut stream, &request_reply(id)),
                 Ask::Publish(publication) => {
                     let refused: &[u8] = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
                     let answer = if fault == Fault::Refuse { refused } else { PUBLISH_ANSWER };
@@ -114,7 +115,8 @@ fn contender(address: SocketAddrV4, channels: u32, slots_per_ring: Option<u32>) 
         shares_core: false,
     });
     let server = Server::at(address, None);
-    Contender::new("double".to_owned(), fleet.expect("rings"), Ledger::new(channels), channels, server)
+    let work = Work::Publish { channels };
+    Contender::new("double".to_owned(), fleet.expect("rings"), Ledger::new(channels), work, server)
 }
 
 /// Faults after a slice with `subscribers` of one channel and four publications in flight.
@@ -158,7 +160,7 @@ fn many_rings_and_channels_in_open_loop() {
     let mut contender = contender(double(Fault::None), 150, Some(64));
     contender.fleet.open_publishers(20, &mut contender.ledger).expect("connected");
     contender.fleet.subscribe(150, 32, |number| number, &mut contender.ledger).expect("subscribed");
-    let pace = Pace::Open { publications_per_second: 2_000.0 };
+    let pace = Pace::Open { per_second: 2_000.0 };
     let slice = contender.slice(pace, Duration::from_millis(250), &mut None).expect("the slice ends");
     assert_eq!(contender.ledger.faults(), Vec::<String>::new());
     assert_eq!((slice.deliveries, slice.lateness.quantiles().count), (500, 500));

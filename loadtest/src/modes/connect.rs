@@ -17,6 +17,8 @@ use crate::options::{Options, explained};
 use crate::report::{Report, print_ratios, progress, progress_end};
 use crate::sampler::Sampler;
 use crate::summary::{Ratio, Spread};
+use crate::svg::short;
+use crate::timeline::Of;
 
 #[derive(Debug, Clone, Args)]
 pub struct ConnectArgs {
@@ -59,6 +61,7 @@ struct Row {
     /// Of the first round: later ones reuse what the first left behind.
     rss_bytes_per_connection: f64,
     kernel_first_round: Option<KernelPerConnection>,
+    disturbance: f64,
 }
 
 pub fn run(args: &ConnectArgs) -> Outcome {
@@ -102,10 +105,31 @@ pub fn run(args: &ConnectArgs) -> Outcome {
         one_channel: args.one_channel,
         shards: options.shards,
     };
-    let report =
-        Report { mode: "connect", host: &host, settings, rows: &rows, ratios: &ratios, faults: &faults };
-    report.finish(options.json.as_deref())?;
-    Ok(faults.is_empty())
+    let mut report = Report::new("connect", host, &settings, &rows)?;
+    report.headline = headline(&rows, &ratios);
+    report.curves =
+        contenders.iter().map(|(contender, rounds)| contender.curve(&handshakes(rounds))).collect();
+    report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
+    report.ratios = ratios;
+    report.faults = faults;
+    report.finish(options)
+}
+
+fn headline(rows: &[Row], ratios: &[Ratio]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let (rate, cpu) = (short(first.connections_per_s.median), first.server_cpu_us_per_connection.median);
+    let against = ratios.iter().map(|r| format!(", {} {:.3} × {}", r.what, r.spread.median, r.to));
+    format!(
+        "connect, upgrade, token, subscribe: {rate} connections/s, {cpu:.1} µs CPU each, p99 {:.2} ms{}",
+        first.handshake.p99_ms,
+        against.collect::<String>()
+    )
+}
+
+fn handshakes(rounds: &[Round]) -> Latency {
+    let mut handshakes = Latency::default();
+    rounds.iter().for_each(|round| handshakes.add(&round.handshake));
+    handshakes
 }
 
 fn round(
@@ -122,8 +146,11 @@ fn round(
     let meter = Meter::start(process, sampler);
     let start_ns = now_ns();
     let Contender { fleet, ledger, .. } = contender;
+    ledger.timeline.of = Of::Subscribers;
+    ledger.resume(start_ns);
     fleet.subscribe(count, args.options.at_once, |number| number % channels, ledger)?;
     let wall_ns = now_ns() - start_ns;
+    ledger.pause(start_ns + wall_ns);
     let spent = meter.stop(sampler);
     let kernel = KernelMemory::read();
     let round = Round {
@@ -155,12 +182,8 @@ fn wait_until_asleep(process: Option<Process>) {
 
 fn row(contender: &Contender, rounds: &[Round], args: &ConnectArgs) -> Row {
     let count = f64::from(args.connections);
-    let mut handshake = Latency::default();
     let mut spent = Spent::default();
-    for round in rounds {
-        handshake.add(&round.handshake);
-        spent.add(&round.spent);
-    }
+    rounds.iter().for_each(|round| spent.add(&round.spent));
     let each_us = |run_ns: u64| run_ns as f64 / 1e3 / count;
     Row {
         name: contender.name.clone(),
@@ -169,9 +192,10 @@ fn row(contender: &Contender, rounds: &[Round], args: &ConnectArgs) -> Row {
         user_us_per_connection: spent
             .user_share()
             .map(|share| share * each_us(spent.run_ns) / rounds.len().max(1) as f64),
-        handshake: handshake.quantiles(),
+        handshake: handshakes(rounds).quantiles(),
         rss_bytes_per_connection: rounds.first().map_or(0.0, |round| round.rss_bytes_per_connection),
         kernel_first_round: rounds.first().and_then(|round| round.kernel.clone()),
+        disturbance: spent.samples.disturbance(),
     }
 }
 

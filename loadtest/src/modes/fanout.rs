@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::slices::{self, Workload};
 use crate::floor::Kind;
-use crate::load::Pace;
+use crate::load::{Pace, Work};
 use crate::modes::Outcome;
 use crate::options::Options;
 
@@ -24,7 +24,7 @@ pub struct FanoutArgs {
 
 pub fn run(args: &FanoutArgs) -> Outcome {
     let pace = match args.rate {
-        Some(rate) => Pace::Open { publications_per_second: rate / f64::from(args.subscribers) },
+        Some(rate) => Pace::Open { per_second: rate / f64::from(args.subscribers) },
         None => Pace::Closed { in_flight: args.in_flight },
     };
     // With one publication in flight there is nothing to coalesce.
@@ -37,6 +37,7 @@ pub fn run(args: &FanoutArgs) -> Outcome {
         channels: 1,
         subscribers_per_channel: args.subscribers,
         publishers: 1,
+        work: Work::Publish { channels: 1 },
         pace,
     };
     slices::run(&args.options, workload, &floors)

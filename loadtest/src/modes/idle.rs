@@ -4,7 +4,6 @@
 //! is lazily allocated is there.
 
 use std::io;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -15,11 +14,14 @@ use crate::fleet::Attention;
 use crate::floor::Kind;
 use crate::host::Host;
 use crate::load::Contender;
-use crate::meter::Meter;
+use crate::meter::{Meter, Spent};
 use crate::modes::Outcome;
 use crate::options::{Options, explained};
 use crate::report::{Report, progress, progress_end};
 use crate::sampler::Sampler;
+
+/// Connections between two lines of progress.
+const CONNECT_STEP: usize = 10_000;
 
 #[derive(Debug, Clone, Args)]
 pub struct IdleArgs {
@@ -65,6 +67,9 @@ struct Row {
     pings: u64,
     /// Cores used while nothing but pings happened.
     idle_cores: f64,
+    /// The same per ping and its answer; at one ping per connection and 25 s, what 25,000 connections take per second.
+    server_us_per_ping: Option<f64>,
+    disturbance: f64,
 }
 
 pub fn run(args: &IdleArgs) -> Outcome {
@@ -94,9 +99,26 @@ pub fn run(args: &IdleArgs) -> Outcome {
         hold_seconds: options.seconds,
         shards: options.shards,
     };
-    let report = Report { mode: "idle", host: &host, settings, rows: &rows, ratios: &[], faults: &faults };
-    report.finish(options.json.as_deref())?;
-    Ok(faults.is_empty())
+    let mut report = Report::new("idle", host, &settings, &rows)?;
+    report.headline = headline(args, &rows);
+    report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
+    report.faults = faults;
+    report.finish(options)
+}
+
+/// Of the first contender's last step.
+fn headline(args: &IdleArgs, rows: &[Row]) -> String {
+    let name = rows.first().map(|row| row.name.clone());
+    let Some(last) = rows.iter().rfind(|row| Some(&row.name) == name.as_ref()) else { return String::new() };
+    let whose = if args.one_channel { "one for all" } else { "its own" };
+    format!(
+        "{} idle connections with a subscription each, {whose}: {:.0} B of user memory per connection, {:.3} cores for {:.0} \
+         pings/s",
+        last.connections,
+        last.rss_bytes_per_connection,
+        last.idle_cores,
+        last.pings as f64 / last.hold_seconds
+    )
 }
 
 fn hold_all(
@@ -112,16 +134,19 @@ fn hold_all(
         let added = connections - before.0;
         let start_ns = now_ns();
         let Contender { fleet, ledger, name, .. } = contender;
-        progress(&format!("{name}: connecting to {connections}"));
         let channel_of = |number| if args.one_channel { 0 } else { number };
-        fleet.subscribe(added as usize, args.options.at_once, channel_of, ledger)?;
+        for done in (0..added).step_by(CONNECT_STEP) {
+            progress(&format!("{name}: {} of {connections} connected", before.0 + done));
+            let step = CONNECT_STEP.min((added - done) as usize);
+            fleet.subscribe(step, args.options.at_once, channel_of, ledger)?;
+        }
         let connect_seconds = seconds_since(start_ns);
         let publish_ns = now_ns();
         contender.fleet.open_publishers(1, &mut contender.ledger)?;
         contender.publish_to_each(if args.one_channel { 0..1 } else { before.0..connections })?;
         let publish_seconds = seconds_since(publish_ns);
         contender.fleet.close_publishers(&mut contender.ledger)?;
-        let (hold_seconds, pings, idle_cores) = hold(contender, args, u64::from(connections), sampler)?;
+        let (hold_seconds, pings, spent) = hold(contender, args, u64::from(connections), sampler)?;
         let (rss_now, kernel_now) = (rss(), KernelMemory::read());
         rows.push(Row {
             name: contender.name.clone(),
@@ -133,20 +158,22 @@ fn hold_all(
             publish_seconds,
             hold_seconds,
             pings,
-            idle_cores,
+            idle_cores: spent.run_ns as f64 / 1e9 / hold_seconds,
+            server_us_per_ping: (pings > 0).then(|| spent.run_ns as f64 / 1e3 / pings as f64),
+            disturbance: spent.samples.disturbance(),
         });
         before = (connections, rss_now, kernel_now);
     }
     Ok(())
 }
 
-/// Holds still for the asked time and pings; returns seconds, pings seen and cores used by the server.
+/// Holds still for the asked time and pings; returns seconds, pings seen and what the server spent.
 fn hold(
     contender: &mut Contender,
     args: &IdleArgs,
     connections: u64,
     sampler: &mut Option<Sampler>,
-) -> io::Result<(f64, u64, f64)> {
+) -> io::Result<(f64, u64, Spent)> {
     let pings_before = contender.ledger.counts.pings;
     let wanted = args.pings * connections;
     let mut meter = Meter::start(contender.server.process, sampler);
@@ -172,8 +199,7 @@ fn hold(
         }
     }
     let (held, pings) = (seconds_since(start_ns), contender.ledger.counts.pings - pings_before);
-    let spent = meter.stop(sampler);
-    Ok((held, pings, Duration::from_nanos(spent.run_ns).as_secs_f64() / held))
+    Ok((held, pings, meter.stop(sampler)))
 }
 
 fn seconds_since(start_ns: u64) -> f64 {

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::slices::{self, Workload};
 use crate::floor::Kind;
-use crate::load::Pace;
+use crate::load::{Pace, Work};
 use crate::modes::Outcome;
 use crate::options::Options;
 
@@ -27,7 +27,7 @@ pub struct ManyArgs {
 
 pub fn run(args: &ManyArgs) -> Outcome {
     let pace = match args.rate {
-        Some(rate) => Pace::Open { publications_per_second: rate },
+        Some(rate) => Pace::Open { per_second: rate },
         None => Pace::Closed { in_flight: args.in_flight },
     };
     let workload = Workload {
@@ -35,6 +35,7 @@ pub fn run(args: &ManyArgs) -> Outcome {
         channels: args.channels,
         subscribers_per_channel: 1,
         publishers: usize::from(args.publishers),
+        work: Work::Publish { channels: args.channels },
         pace,
     };
     slices::run(&args.options, workload, &[Kind::Ring, Kind::Send])

@@ -4,11 +4,15 @@ pub mod connect;
 pub mod fanout;
 pub mod idle;
 pub mod many;
+pub mod mix;
+pub mod rpc;
 mod slices;
 pub mod slow;
 pub mod storm;
 
 use std::io;
 
-/// `Ok(true)`: nothing was lost, skipped, repeated or closed.
-pub type Outcome = io::Result<bool>;
+use crate::report::Report;
+
+/// Errors: the run could not be made.
+pub type Outcome = io::Result<Report>;

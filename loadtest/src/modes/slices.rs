@@ -8,12 +8,14 @@ use serde::Serialize;
 use crate::account::Process;
 use crate::floor::Kind;
 use crate::host::Host;
-use crate::load::{Contender, Pace, Slice};
+use crate::latency::Latency;
+use crate::load::{Contender, Pace, Slice, Work};
 use crate::modes::Outcome;
 use crate::options::{Options, explained};
-use crate::report::{Report, print_deliveries, print_ratios, progress, progress_end};
+use crate::report::{Curve, Report, print_deliveries, print_ratios, progress, progress_end};
 use crate::sampler::Sampler;
-use crate::summary::{Row, ratios};
+use crate::summary::{Ratio, Row, ratios};
+use crate::svg::short;
 
 /// Who listens to what, and how publications are paced.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,7 @@ pub struct Workload {
     pub channels: u32,
     pub subscribers_per_channel: u32,
     pub publishers: usize,
+    pub work: Work,
     pub pace: Pace,
 }
 
@@ -58,7 +61,7 @@ pub fn run(options: &Options, workload: Workload, floors: &[Kind]) -> Outcome {
     }
     let repeats = take_turns(options, workload.pace, &mut candidates, &mut sampler)?;
     progress_end();
-    finish(options, workload, &host, repeats, &candidates)
+    finish(options, workload, host, repeats, &candidates)
 }
 
 /// Returns how many rounds were repeated. Ends early when a candidate's run is no longer valid; the report then says why.
@@ -112,6 +115,7 @@ impl Candidate {
         progress(&format!("connecting {subscribers} subscribers to {name}"));
         let mut contender =
             options.contender(server, subscribers + workload.publishers + 64, workload.channels)?;
+        contender.work = workload.work;
         let Contender { fleet, ledger, server, .. } = &mut contender;
         let rss = || process.map_or(0, Process::rss_bytes);
         let failed = |error: &io::Error, log: String| explained(&format!("{name}: {log}"), error);
@@ -145,6 +149,12 @@ impl Candidate {
         Row::of(&self.contender.name, &self.slices, self.rss_bytes, self.rss_bytes_per_connection)
     }
 
+    fn curve(&self) -> Curve {
+        let mut latency = Latency::default();
+        self.slices.iter().for_each(|slice| latency.add(&slice.latency));
+        self.contender.curve(&latency)
+    }
+
     fn shown(&self) -> String {
         let rate = self.slices.last().map_or(0.0, |s| s.deliveries as f64 * 1e9 / s.wall_ns as f64);
         format!("{} {rate:.0} deliveries/s", self.contender.name)
@@ -154,7 +164,7 @@ impl Candidate {
 fn finish(
     options: &Options,
     workload: Workload,
-    host: &Host,
+    host: Host,
     rounds_repeated: usize,
     candidates: &[Candidate],
 ) -> Outcome {
@@ -184,22 +194,55 @@ fn finish(
         .collect();
     let (in_flight, rate) = match workload.pace {
         Pace::Closed { in_flight } => (Some(in_flight), None),
-        Pace::Open { publications_per_second } => (None, Some(publications_per_second)),
+        Pace::Open { per_second } => (None, Some(per_second)),
     };
     let settings = Settings {
         channels: workload.channels,
         subscribers_per_channel: workload.subscribers_per_channel,
         publishers: workload.publishers,
         in_flight,
-        deliveries_per_second: rate.map(|rate| rate * f64::from(workload.subscribers_per_channel)),
-        payload_bytes: options.payload,
+        deliveries_per_second: rate.map(|rate| match workload.work {
+            Work::Publish { .. } => rate * f64::from(workload.subscribers_per_channel),
+            Work::Request { .. } => rate,
+        }),
+        payload_bytes: options.payload_bytes(),
         shards: options.shards,
         slice_seconds: options.slice,
         warm_up_seconds: options.warm_up,
         disturbance_max: options.disturbance,
         rounds_repeated,
     };
-    let report = Report { mode: workload.mode, host, settings, rows: &rows, ratios: &all, faults: &faults };
-    report.finish(options.json.as_deref())?;
-    Ok(faults.is_empty())
+    let mut report = Report::new(workload.mode, host, &settings, &rows)?;
+    report.headline = headline(&workload, &rows, &all);
+    report.curves = candidates.iter().map(Candidate::curve).collect();
+    report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
+    report.ratios = all;
+    report.faults = faults;
+    report.finish(options)
+}
+
+/// Of the first contender, and its cost relative to the second's.
+fn headline(workload: &Workload, rows: &[Row], ratios: &[Ratio]) -> String {
+    let (channels, each) = (workload.channels, workload.subscribers_per_channel);
+    let (who, what) = match workload.work {
+        Work::Request { clients } => (format!("{clients} clients asking"), "replies"),
+        Work::Publish { .. } if channels > 1 => {
+            (format!("{channels} channels with {each} subscriber"), "deliveries")
+        }
+        Work::Publish { .. } => (format!("{each} subscribers of one channel"), "deliveries"),
+    };
+    let how = match workload.pace {
+        Pace::Closed { in_flight } => format!("{in_flight} in flight"),
+        Pace::Open { .. } => "on a schedule".to_owned(),
+    };
+    let Some(first) = rows.first() else { return who };
+    let rate = short(first.deliveries_per_s);
+    let cost = first.server_cpu_s_per_million.median;
+    let user = first.user_ns_per_delivery.map_or(String::new(), |ns| format!(" ({ns:.0} ns in user mode)"));
+    let p99 = first.latency.p99_ms;
+    let against = ratios.iter().map(|r| format!(", {} {:.3} × {}", r.what, r.spread.median, r.to));
+    format!(
+        "{who}, {how}: {rate} {what}/s, {cost:.2} µs CPU each{user}, p99 {p99:.2} ms{}",
+        against.collect::<String>()
+    )
 }

@@ -12,12 +12,14 @@ use serde::Serialize;
 use crate::account::Process;
 use crate::fleet::Attention;
 use crate::host::Host;
+use crate::latency::Latency;
 use crate::load::{Contender, Pace, Slice};
 use crate::modes::Outcome;
 use crate::options::{Options, explained};
-use crate::report::{Report, print_deliveries, print_ratios, progress, progress_end};
+use crate::report::{Curve, Report, print_deliveries, print_ratios, progress, progress_end};
 use crate::sampler::Sampler;
 use crate::summary::{Ratio, Row, Spread};
+use crate::svg::short;
 
 /// Turns of a millisecond after the stalled readers were closed, before memory is read again.
 const SETTLE_TURNS: u32 = 1_000;
@@ -58,7 +60,7 @@ struct Memory {
 
 pub fn run(args: &SlowArgs) -> Outcome {
     let options = &args.options;
-    if options.floor.is_some() {
+    if options.floor.is_some() || options.floor_only {
         return Err(io::Error::other(
             "a bare sender waits for its slowest reader: there is no floor for slow",
         ));
@@ -98,14 +100,36 @@ pub fn run(args: &SlowArgs) -> Outcome {
         subscribers: args.subscribers,
         stalled,
         deliveries_per_second: args.rate,
-        payload_bytes: options.payload,
+        payload_bytes: options.payload_bytes(),
         shards: options.shards,
         memory,
     };
-    let report =
-        Report { mode: "slow", host: &host, settings, rows: &rows, ratios: &ratios, faults: &faults };
-    report.finish(options.json.as_deref())?;
-    Ok(faults.is_empty())
+    let mut report = Report::new("slow", host, &settings, &rows)?;
+    report.headline = format!(
+        "{stalled} of {} readers stall at {} deliveries/s of {} bytes: the others' p99 {:.3} × ({:.2} ms); memory {:.0} MB, \
+         at most {:.0}, afterwards {:.0}",
+        args.subscribers,
+        short(args.rate),
+        options.payload_bytes(),
+        ratios[0].spread.median,
+        rows[1].latency.p99_ms,
+        mb(memory.before_bytes),
+        mb(memory.peak_bytes),
+        mb(memory.after_bytes)
+    );
+    report.curves =
+        [("all read", &healthy), ("some stalled", &slow)].map(|(name, slices)| curve(name, slices)).into();
+    report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
+    report.ratios = ratios.into();
+    report.faults = faults;
+    report.finish(options)
+}
+
+/// The rate is set, so only latency is worth drawing.
+fn curve(name: &str, slices: &[Slice]) -> Curve {
+    let mut latency = Latency::default();
+    slices.iter().for_each(|slice| latency.add(&slice.latency));
+    Curve { name: name.to_owned(), latency: latency.curve(), rate: Vec::new() }
 }
 
 fn phases(
@@ -117,7 +141,7 @@ fn phases(
     let options = &args.options;
     let process = contender.server.process;
     let rss = || process.map_or(0, Process::rss_bytes);
-    let pace = Pace::Open { publications_per_second: args.rate / f64::from(args.subscribers) };
+    let pace = Pace::Open { per_second: args.rate / f64::from(args.subscribers) };
     contender.fleet.open_publishers(1, &mut contender.ledger)?;
     contender.fleet.subscribe(args.subscribers as usize, options.at_once, |_| 0, &mut contender.ledger)?;
     contender.slice(pace, Duration::from_secs_f64(options.warm_up), sampler)?;

@@ -20,6 +20,7 @@ use crate::options::{Options, explained};
 use crate::report::{Report, print_ratios, progress, progress_end};
 use crate::sampler::Sampler;
 use crate::summary::{Ratio, Spread};
+use crate::timeline::Of;
 
 #[derive(Debug, Clone, Args)]
 pub struct StormArgs {
@@ -51,6 +52,7 @@ struct Row {
     seconds_until_all_are_back: Spread,
     server_cpu_us_per_connection: Spread,
     handshake: Quantiles,
+    disturbance: f64,
 }
 
 pub fn run(args: &StormArgs) -> Outcome {
@@ -58,7 +60,7 @@ pub fn run(args: &StormArgs) -> Outcome {
     let host = Host::read();
     let mut sampler = options.settle_in()?;
     host.print();
-    let (mut rows, mut ratios, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut ratios, mut faults, mut curves) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut first: Option<(String, Vec<Round>)> = None;
     // One after another: with all connected, nobody could be sure whose teardown is being measured.
     for server in options.servers(&[Kind::Ring, Kind::Send])? {
@@ -68,6 +70,7 @@ pub fn run(args: &StormArgs) -> Outcome {
             .map_err(|error| explained(&format!("{}: {}", contender.name, contender.server.log()), &error))?;
         rows.push(row(&contender.name, &contender.ledger.handshake, &rounds, args));
         faults.extend(contender.ledger.faults());
+        curves.push(contender.curve(&contender.ledger.handshake));
         match &first {
             None => first = Some((contender.name.clone(), rounds)),
             Some((of, broker)) => ratios.push(ratio(of, broker, &contender.name, &rounds)),
@@ -82,10 +85,25 @@ pub fn run(args: &StormArgs) -> Outcome {
         rounds: args.rounds,
         shards: options.shards,
     };
-    let report =
-        Report { mode: "storm", host: &host, settings, rows: &rows, ratios: &ratios, faults: &faults };
-    report.finish(options.json.as_deref())?;
-    Ok(faults.is_empty())
+    let mut report = Report::new("storm", host, &settings, &rows)?;
+    report.headline = headline(args.connections, &rows, &ratios);
+    report.curves = curves;
+    report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
+    report.ratios = ratios;
+    report.faults = faults;
+    report.finish(options)
+}
+
+fn headline(connections: u32, rows: &[Row], ratios: &[Ratio]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let against = ratios.iter().map(|r| format!(", {} {:.3} × {}", r.what, r.spread.median, r.to));
+    format!(
+        "{connections} connections drop at once: all back and subscribed after {:.2} s (at most {:.2}), {:.1} µs CPU each{}",
+        first.seconds_until_all_are_back.median,
+        first.seconds_until_all_are_back.max,
+        first.server_cpu_us_per_connection.median,
+        against.collect::<String>()
+    )
 }
 
 fn storms(
@@ -104,9 +122,12 @@ fn storms(
         contender.ledger.handshake.clear();
         let meter = Meter::start(contender.server.process, sampler);
         let start_ns = now_ns();
+        contender.ledger.timeline.of = Of::Subscribers;
+        contender.ledger.resume(start_ns);
         contender.fleet.close_subscribers(&mut contender.ledger)?;
         contender.fleet.subscribe(count, at_once, channel_of, &mut contender.ledger)?;
         let wall_ns = now_ns() - start_ns;
+        contender.ledger.pause(start_ns + wall_ns);
         rounds.push(Round { wall_ns, spent: meter.stop(sampler) });
         contender.publish_to_each(0..args.connections)?;
     }
@@ -116,6 +137,8 @@ fn storms(
 /// `handshake`: of the last storm.
 fn row(name: &str, handshake: &Latency, rounds: &[Round], args: &StormArgs) -> Row {
     let count = f64::from(args.connections);
+    let mut spent = Spent::default();
+    rounds.iter().for_each(|round| spent.add(&round.spent));
     Row {
         name: name.to_owned(),
         seconds_until_all_are_back: Spread::of(rounds.iter().map(|r| r.wall_ns as f64 / 1e9).collect()),
@@ -123,6 +146,7 @@ fn row(name: &str, handshake: &Latency, rounds: &[Round], args: &StormArgs) -> R
             rounds.iter().map(|r| r.spent.run_ns as f64 / 1e3 / count).collect(),
         ),
         handshake: handshake.quantiles(),
+        disturbance: spent.samples.disturbance(),
     }
 }
 
