@@ -20,19 +20,19 @@ svg text{font:12px system-ui,sans-serif;fill:var(--faint)}\
 .title{font-weight:600}.x{text-anchor:middle}.y{text-anchor:end}.grid{stroke:var(--line);stroke-width:1}\
 code{font-size:12px;color:var(--faint);overflow-wrap:anywhere}.bad{color:#c2410c;font-weight:600}";
 
-/// One page with a section for each report.
-pub fn page(title: &str, reports: &[&Report]) -> String {
+/// One page with a section for each report, under its name.
+pub fn page(title: &str, reports: &[(&str, &Report)]) -> String {
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title>\
          <style>{STYLE}</style></head>\n<body><h1>{0}</h1>\n",
         escaped(title)
     );
-    if let Some(report) = reports.first() {
+    if let Some((_, report)) = reports.first() {
         machine(report, &mut out);
     }
-    for report in reports {
-        section(report, &mut out);
+    for (name, report) in reports {
+        section(name, report, &mut out);
     }
     out.push_str("</body></html>\n");
     out
@@ -66,8 +66,8 @@ fn machine(report: &Report, out: &mut String) {
     out.push_str("</table>\n");
 }
 
-fn section(report: &Report, out: &mut String) {
-    let _ = writeln!(out, "<h2>{}</h2>", escaped(&report.headline));
+fn section(name: &str, report: &Report, out: &mut String) {
+    let _ = writeln!(out, "<h2>{}</h2>\n<p>{}</p>", escaped(name), escaped(&report.outcome));
     let _ = writeln!(out, "<p><code>{}</code></p>", escaped(&report.host.command));
     let share = report.disturbance * 100.0;
     let (class, verdict) = match report.undisturbed() {
@@ -183,7 +183,7 @@ mod tests {
     fn report() -> Report {
         let rows = [json!({"name": "broker", "latency": {"p99_ms": 1.5}, "user": null})];
         let mut report = Report::new("fanout", Host::read(), &json!({}), &rows).expect("values");
-        report.headline = "1,000 <subscribers>".to_owned();
+        report.outcome = "1,000 <subscribers>".to_owned();
         report.curves.push(Curve {
             name: "broker".to_owned(),
             latency: vec![(0.0, 0.5), (99.0, 1.5)],
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_page_needs_nothing_but_itself() {
-        let page = page("a & b", &[&report()]);
+        let page = page("a & b", &[("run", &report())]);
         for part in
             ["<title>a &amp; b</title>", "1,000 &lt;subscribers&gt;", "latency, p99 ms", "1.5", "<svg "]
         {
@@ -210,10 +210,10 @@ mod tests {
     #[test]
     fn a_disturbed_run_and_a_faulty_one_say_so() {
         let mut report = report();
-        assert!(!page("p", &[&report]).contains("class=\"bad\""));
+        assert!(!page("p", &[("run", &report)]).contains("class=\"bad\""));
         report.disturbance = 0.3;
         report.faults.push("3 gaps".to_owned());
-        let page = page("p", &[&report]);
+        let page = page("p", &[("run", &report)]);
         assert!(page.contains("up to 30 % of a core") && page.contains("3 gaps"), "{page}");
     }
 }

@@ -1,11 +1,12 @@
 //! Load-test harness: drives a broker over io_uring from one core and says what the other core spent.
 //!
 //! ```text
-//! main      modes and exit code            modes/    one file per mode
+//! main, workload   commands and exit code  modes/    one file per mode
+//! scenario, bars   files of runs, verdicts markdown, html, svg   tables and pages
 //! options   shared flags -> servers        load      slices: closed and open loop, quiet at both ends
 //! fleet     subscribers and publishers     ring, buffers, sys, sampler   kernel objects, the only unsafe code
 //! frames, message, http, token             bytes in and out, without sockets
-//! ledger, sequence, latency, summary       what was heard, in order, how late, at what cost
+//! ledger, sequence, latency, timeline, summary       what was heard, in order, how late, at what cost
 //! account, meter, host, server, report     /proc, machine facts, child processes, tables and JSON
 //! floor/    the same load against senders with no broker in them
 //! ```
@@ -14,6 +15,7 @@
 #![deny(unsafe_code)]
 
 mod account;
+mod bars;
 mod buffers;
 mod clock;
 mod fleet;
@@ -25,6 +27,7 @@ mod http;
 mod latency;
 mod ledger;
 mod load;
+mod markdown;
 mod message;
 mod meter;
 mod modes;
@@ -32,6 +35,7 @@ mod options;
 mod report;
 mod ring;
 mod sampler;
+mod scenario;
 mod sequence;
 mod server;
 mod summary;
@@ -47,6 +51,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use scenario::ScenarioArgs;
 use workload::Workload;
 
 #[derive(Parser)]
@@ -65,6 +70,8 @@ enum Command {
         #[command(subcommand)]
         workload: Workload,
     },
+    /// Several runs and their bars, from a file.
+    Scenario(ScenarioArgs),
     /// Serves as a bare sender; started by the other modes.
     #[command(hide = true)]
     FloorSender {
@@ -94,6 +101,7 @@ fn run(command: Command) -> io::Result<bool> {
     match command {
         Command::Load(workload) => workload.run().map(|report| report.faults.is_empty()),
         Command::Floor { workload } => workload.run_floor().map(|report| report.faults.is_empty()),
+        Command::Scenario(args) => scenario::run(&args),
         Command::FloorSender { kind, listen } => floor::serve(kind, listen).map(|()| true),
     }
 }

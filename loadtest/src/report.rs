@@ -21,8 +21,9 @@ const SOFTIRQ_MAX: f64 = 0.01;
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub mode: &'static str,
-    /// What was loaded and what came out, in a line.
-    pub headline: String,
+    /// What was loaded, and what came out, in a line each.
+    pub load: String,
+    pub outcome: String,
     pub host: Host,
     pub settings: Value,
     /// One per contender, or per load of a contender; what is in it depends on the mode, but each has a `name`.
@@ -54,7 +55,8 @@ impl Report {
     ) -> io::Result<Report> {
         Ok(Report {
             mode,
-            headline: String::new(),
+            load: String::new(),
+            outcome: String::new(),
             host,
             settings: serde_json::to_value(settings)?,
             rows: rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?,
@@ -84,7 +86,7 @@ impl Report {
             serde_json::to_writer_pretty(File::create(path)?, &self)?;
         }
         if let Some(path) = &options.html {
-            fs::write(path, html::page(&format!("loadtest {}", self.mode), &[&self]))?;
+            fs::write(path, html::page(&format!("loadtest {}", self.mode), &[(&self.load, &self)]))?;
         }
         Ok(self)
     }

@@ -126,6 +126,8 @@ fn cpu_s_per_million(slice: &Slice) -> f64 {
     if slice.deliveries == 0 { 0.0 } else { slice.spent.run_ns as f64 / 1e3 / slice.deliveries as f64 }
 }
 
+const RATE: &str = "deliveries/s";
+
 /// Server CPU per delivery and p99 latency of `of` relative to `to`, slice by slice.
 pub fn ratios(of: (&str, &[Slice]), to: (&str, &[Slice]), open_loop: bool) -> Vec<Ratio> {
     let ratio = |what, value: fn(&Slice) -> f64| {
@@ -137,9 +139,15 @@ pub fn ratios(of: (&str, &[Slice]), to: (&str, &[Slice]), open_loop: bool) -> Ve
     if open_loop {
         all.push(ratio("p99 latency", |slice| slice.latency.quantiles().p99_ms));
     } else {
-        all.push(ratio("deliveries/s", |slice| slice.deliveries as f64 / slice.wall_ns as f64));
+        all.push(ratio(RATE, |slice| slice.deliveries as f64 / slice.wall_ns as f64));
     }
     all
+}
+
+/// Ratios of cost and latency, for the end of a sentence.
+pub fn against(ratios: &[Ratio]) -> String {
+    let told = ratios.iter().filter(|ratio| ratio.what != RATE);
+    told.map(|ratio| format!("; {} {:.3} × {}", ratio.what, ratio.spread.median, ratio.to)).collect()
 }
 
 #[cfg(test)]

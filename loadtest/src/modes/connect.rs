@@ -16,7 +16,7 @@ use crate::modes::Outcome;
 use crate::options::{Options, explained};
 use crate::report::{Report, print_ratios, progress, progress_end};
 use crate::sampler::Sampler;
-use crate::summary::{Ratio, Spread};
+use crate::summary::{Ratio, Spread, against};
 use crate::svg::short;
 use crate::timeline::Of;
 
@@ -106,7 +106,8 @@ pub fn run(args: &ConnectArgs) -> Outcome {
         shards: options.shards,
     };
     let mut report = Report::new("connect", host, &settings, &rows)?;
-    report.headline = headline(&rows, &ratios);
+    report.load = format!("{} connections, {} at a time", args.connections, options.at_once);
+    report.outcome = outcome(&rows, &ratios);
     report.curves =
         contenders.iter().map(|(contender, rounds)| contender.curve(&handshakes(rounds))).collect();
     report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
@@ -115,14 +116,13 @@ pub fn run(args: &ConnectArgs) -> Outcome {
     report.finish(options)
 }
 
-fn headline(rows: &[Row], ratios: &[Ratio]) -> String {
+fn outcome(rows: &[Row], ratios: &[Ratio]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let (rate, cpu) = (short(first.connections_per_s.median), first.server_cpu_us_per_connection.median);
-    let against = ratios.iter().map(|r| format!(", {} {:.3} × {}", r.what, r.spread.median, r.to));
     format!(
-        "connect, upgrade, token, subscribe: {rate} connections/s, {cpu:.1} µs CPU each, p99 {:.2} ms{}",
+        "{rate} connections/s, {cpu:.1} µs CPU each, p99 {:.2} ms{}",
         first.handshake.p99_ms,
-        against.collect::<String>()
+        against(ratios)
     )
 }
 

@@ -100,21 +100,20 @@ pub fn run(args: &IdleArgs) -> Outcome {
         shards: options.shards,
     };
     let mut report = Report::new("idle", host, &settings, &rows)?;
-    report.headline = headline(args, &rows);
+    let whose = if args.one_channel { "one for all" } else { "its own" };
+    report.load = format!("{most} idle connections with a subscription each, {whose}");
+    report.outcome = outcome(&rows);
     report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
     report.faults = faults;
     report.finish(options)
 }
 
 /// Of the first contender's last step.
-fn headline(args: &IdleArgs, rows: &[Row]) -> String {
+fn outcome(rows: &[Row]) -> String {
     let name = rows.first().map(|row| row.name.clone());
     let Some(last) = rows.iter().rfind(|row| Some(&row.name) == name.as_ref()) else { return String::new() };
-    let whose = if args.one_channel { "one for all" } else { "its own" };
     format!(
-        "{} idle connections with a subscription each, {whose}: {:.0} B of user memory per connection, {:.3} cores for {:.0} \
-         pings/s",
-        last.connections,
+        "{:.0} B of user memory per connection, {:.3} cores for {:.0} pings/s",
         last.rss_bytes_per_connection,
         last.idle_cores,
         last.pings as f64 / last.hold_seconds

@@ -111,7 +111,8 @@ pub fn run(args: &MixArgs) -> Outcome {
         shards: options.shards,
     };
     let mut report = Report::new("mix", host, &settings, &[&row])?;
-    report.headline = headline(&row);
+    report.load = format!("{connections} connections with two channels each, people coming and going");
+    report.outcome = outcome(&row);
     report.curves = vec![contender.curve(&contender.ledger.latency)];
     report.disturbance = row.disturbance;
     report.faults = contender.ledger.faults();
@@ -249,11 +250,10 @@ impl Traffic {
     }
 }
 
-fn headline(row: &Row) -> String {
+fn outcome(row: &Row) -> String {
     format!(
-        "{} connections with two channels each, {} messages/s to clients, {:.1} connections/s replaced: p99 {:.2} ms, {:.3} cores, \
+        "{} messages/s to clients, {:.1} connections/s replaced: p99 {:.2} ms, {:.3} cores, \
          {:.0} B of user memory per connection",
-        row.connections,
         short(row.deliveries_per_s),
         row.replaced_per_s,
         row.latency.p99_ms,

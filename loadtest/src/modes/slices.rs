@@ -14,7 +14,7 @@ use crate::modes::Outcome;
 use crate::options::{Options, explained};
 use crate::report::{Curve, Report, print_deliveries, print_ratios, progress, progress_end};
 use crate::sampler::Sampler;
-use crate::summary::{Ratio, Row, ratios};
+use crate::summary::{Ratio, Row, against, ratios};
 use crate::svg::short;
 
 /// Who listens to what, and how publications are paced.
@@ -213,7 +213,8 @@ fn finish(
         rounds_repeated,
     };
     let mut report = Report::new(workload.mode, host, &settings, &rows)?;
-    report.headline = headline(&workload, &rows, &all);
+    report.load = load(&workload);
+    report.outcome = outcome(&rows, &workload, &all);
     report.curves = candidates.iter().map(Candidate::curve).collect();
     report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
     report.ratios = all;
@@ -221,28 +222,29 @@ fn finish(
     report.finish(options)
 }
 
-/// Of the first contender, and its cost relative to the second's.
-fn headline(workload: &Workload, rows: &[Row], ratios: &[Ratio]) -> String {
+fn load(workload: &Workload) -> String {
     let (channels, each) = (workload.channels, workload.subscribers_per_channel);
-    let (who, what) = match workload.work {
-        Work::Request { clients } => (format!("{clients} clients asking"), "replies"),
-        Work::Publish { .. } if channels > 1 => {
-            (format!("{channels} channels with {each} subscriber"), "deliveries")
-        }
-        Work::Publish { .. } => (format!("{each} subscribers of one channel"), "deliveries"),
+    let who = match workload.work {
+        Work::Request { clients } => format!("{clients} clients asking"),
+        Work::Publish { .. } if channels > 1 => format!("{channels} channels with {each} subscriber"),
+        Work::Publish { .. } => format!("{each} subscribers of one channel"),
     };
-    let how = match workload.pace {
-        Pace::Closed { in_flight } => format!("{in_flight} in flight"),
-        Pace::Open { .. } => "on a schedule".to_owned(),
+    match workload.pace {
+        Pace::Closed { in_flight } => format!("{who}, {in_flight} in flight"),
+        Pace::Open { .. } => format!("{who}, on a schedule"),
+    }
+}
+
+/// Of the first contender, and its cost relative to the others'.
+fn outcome(rows: &[Row], workload: &Workload, ratios: &[Ratio]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let what = match workload.work {
+        Work::Request { .. } => "replies",
+        Work::Publish { .. } => "deliveries",
     };
-    let Some(first) = rows.first() else { return who };
     let rate = short(first.deliveries_per_s);
     let cost = first.server_cpu_s_per_million.median;
     let user = first.user_ns_per_delivery.map_or(String::new(), |ns| format!(" ({ns:.0} ns in user mode)"));
     let p99 = first.latency.p99_ms;
-    let against = ratios.iter().map(|r| format!(", {} {:.3} × {}", r.what, r.spread.median, r.to));
-    format!(
-        "{who}, {how}: {rate} {what}/s, {cost:.2} µs CPU each{user}, p99 {p99:.2} ms{}",
-        against.collect::<String>()
-    )
+    format!("{rate} {what}/s, {cost:.2} µs CPU each{user}, p99 {p99:.2} ms{}", against(ratios))
 }

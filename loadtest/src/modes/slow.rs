@@ -56,6 +56,9 @@ struct Memory {
     after_bytes: u64,
     dropped_by_server: u64,
     closed_by_us: usize,
+    peak_grown_bytes_per_stalled: f64,
+    /// What has not come back a second after the stalled readers were gone.
+    kept_bytes_per_stalled: f64,
 }
 
 pub fn run(args: &SlowArgs) -> Outcome {
@@ -105,14 +108,17 @@ pub fn run(args: &SlowArgs) -> Outcome {
         memory,
     };
     let mut report = Report::new("slow", host, &settings, &rows)?;
-    report.headline = format!(
-        "{stalled} of {} readers stall at {} deliveries/s of {} bytes: the others' p99 {:.3} × ({:.2} ms); memory {:.0} MB, \
-         at most {:.0}, afterwards {:.0}",
+    report.load = format!(
+        "{stalled} of {} readers stall at {} deliveries/s of {} bytes",
         args.subscribers,
         short(args.rate),
-        options.payload_bytes(),
-        ratios[0].spread.median,
+        options.payload_bytes()
+    );
+    report.outcome = format!(
+        "the others' p99 {:.2} ms, {:.3} × before; {} stalled dropped; memory {:.0} MB, at most {:.0}, afterwards {:.0}",
         rows[1].latency.p99_ms,
+        ratios[0].spread.median,
+        memory.dropped_by_server,
         mb(memory.before_bytes),
         mb(memory.peak_bytes),
         mb(memory.after_bytes)
@@ -164,5 +170,8 @@ fn phases(
         contender.fleet.turn(&mut contender.ledger, Attention::Relaxed)?;
     }
     memory.after_bytes = rss();
+    let each = |bytes: u64| (bytes as f64 - before_bytes as f64) / stalled as f64;
+    memory.peak_grown_bytes_per_stalled = each(memory.peak_bytes);
+    memory.kept_bytes_per_stalled = each(memory.after_bytes);
     Ok((healthy, slow, memory))
 }

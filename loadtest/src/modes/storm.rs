@@ -19,7 +19,7 @@ use crate::modes::Outcome;
 use crate::options::{Options, explained};
 use crate::report::{Report, print_ratios, progress, progress_end};
 use crate::sampler::Sampler;
-use crate::summary::{Ratio, Spread};
+use crate::summary::{Ratio, Spread, against};
 use crate::timeline::Of;
 
 #[derive(Debug, Clone, Args)]
@@ -86,7 +86,8 @@ pub fn run(args: &StormArgs) -> Outcome {
         shards: options.shards,
     };
     let mut report = Report::new("storm", host, &settings, &rows)?;
-    report.headline = headline(args.connections, &rows, &ratios);
+    report.load = format!("{} connections drop at once", args.connections);
+    report.outcome = outcome(&rows, &ratios);
     report.curves = curves;
     report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
     report.ratios = ratios;
@@ -94,15 +95,14 @@ pub fn run(args: &StormArgs) -> Outcome {
     report.finish(options)
 }
 
-fn headline(connections: u32, rows: &[Row], ratios: &[Ratio]) -> String {
+fn outcome(rows: &[Row], ratios: &[Ratio]) -> String {
     let Some(first) = rows.first() else { return String::new() };
-    let against = ratios.iter().map(|r| format!(", {} {:.3} × {}", r.what, r.spread.median, r.to));
     format!(
-        "{connections} connections drop at once: all back and subscribed after {:.2} s (at most {:.2}), {:.1} µs CPU each{}",
+        "all back and subscribed after {:.2} s (at most {:.2}), {:.1} µs CPU each{}",
         first.seconds_until_all_are_back.median,
         first.seconds_until_all_are_back.max,
         first.server_cpu_us_per_connection.median,
-        against.collect::<String>()
+        against(ratios)
     )
 }
 
