@@ -138,7 +138,7 @@ fn charts(report: &Report, out: &mut String) {
 fn figures(report: &Report, out: &mut String) {
     let flat: Vec<Vec<(String, String)>> = report.rows.iter().map(flattened).collect();
     let Some(first) = flat.first() else { return };
-    out.push_str("<div class=\"scroll\"><table>\n");
+    out.push_str("<details><summary>all figures</summary><div class=\"scroll\"><table>\n");
     for (index, (figure, _)) in first.iter().enumerate() {
         let _ = write!(out, "<tr><th>{}</th>", escaped(&figure.replace('_', " ")));
         for row in &flat {
@@ -147,7 +147,7 @@ fn figures(report: &Report, out: &mut String) {
         }
         out.push_str("</tr>\n");
     }
-    out.push_str("</table></div>\n");
+    out.push_str("</table></div></details>\n");
 }
 
 fn flattened(row: &Value) -> Vec<(String, String)> {
