@@ -173,6 +173,7 @@ impl Broker {
         let server = &config.server;
         let grace = Duration::from_millis(server.drain_grace_ms.into());
         let spread = Duration::from_millis(server.drain_spread_ms.into());
+        self.order(|| Order::Retire);
         tracing::info!(?grace, ?spread, "draining; a second signal ends at once");
         // The grace is for those who are connected, and for what brings new ones; alone there is nobody to wait for.
         let _ = timeout(grace, self.until_alone()).await;

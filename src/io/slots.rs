@@ -1,8 +1,9 @@
 //! The life of a slot as the kernel sees it.
 //!
-//! A slot closes only when nothing in the kernel names it any more: SHUTDOWN, the receive's last completion, the
-//! send's, then CLOSE; and only CLOSE's own completion frees it. Otherwise a stale operation would reach the next
-//! client of the same slot.
+//! A slot closes only when nothing in the kernel names it any more: the receive and the send are cancelled, their
+//! last completions awaited, then CLOSE sends FIN; and only CLOSE's own completion frees the slot. Otherwise a stale
+//! operation would reach the next client of the same slot. SHUTDOWN would end both operations as well, but the
+//! kernel always hands it to a worker thread, which costs every close a switch of threads.
 
 use std::io;
 
@@ -40,6 +41,7 @@ struct SlotState {
     /// Operations in the kernel that name the slot.
     in_flight: u8,
     is_open: bool,
+    is_sending: bool,
     receive: Receive,
     mode: Mode,
     /// The mode of the receive that is armed.
@@ -133,13 +135,22 @@ impl Slots {
         match state.receive {
             Receive::Idle => self.arm(slot, ring, buffers),
             Receive::Armed if state.armed_mode == Mode::Stream && state.mode != Mode::Stream => {
-                state.receive = Receive::Ending;
-                let target = self.token(Kind::Receive, slot).pack();
-                let entry = opcode::AsyncCancel::new(target).build();
-                self.push(slot, Kind::Cancel, entry, ring)
+                self.end_receive(slot, ring)
             }
             Receive::Armed | Receive::Ending => Ok(()),
         }
+    }
+
+    fn end_receive(&mut self, slot: u32, ring: &mut Ring) -> io::Result<()> {
+        self.slots[slot as usize].receive = Receive::Ending;
+        self.cancel(slot, Kind::Receive, ring)
+    }
+
+    /// By its token: a cancel by descriptor would walk every armed operation of the ring.
+    fn cancel(&mut self, slot: u32, kind: Kind, ring: &mut Ring) -> io::Result<()> {
+        let target = self.token(kind, slot).pack();
+        let entry = opcode::AsyncCancel::new(target).build();
+        self.push(slot, Kind::Cancel, entry, ring)
     }
 
     /// Arms the receive that the slot's mode asks for, if none is armed.
@@ -228,7 +239,13 @@ impl Slots {
     /// Sends bytes that the shard keeps in place until the completion.
     pub fn send(&mut self, slot: u32, bytes: *const u8, length: u32, ring: &mut Ring) -> io::Result<()> {
         let entry = opcode::Send::new(types::Fixed(slot), bytes, length).flags(libc::MSG_NOSIGNAL).build();
+        self.slots[slot as usize].is_sending = true;
         self.push(slot, Kind::Send, entry, ring)
+    }
+
+    /// The send completed; [`Self::operation_completed`] follows.
+    pub fn sent(&mut self, slot: u32) {
+        self.slots[slot as usize].is_sending = false;
     }
 
     /// No more bytes will be sent; what the peer still sends is read.
@@ -252,9 +269,14 @@ impl Slots {
             );
             self.push(slot, Kind::Linger, entry.build(), ring)?;
         }
-        // Ends an armed receive, and a send that waits for a reader, with their last completions.
-        let entry = opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_RDWR).build();
-        self.push(slot, Kind::Shutdown, entry, ring)
+        if self.slots[slot as usize].receive == Receive::Armed {
+            self.end_receive(slot, ring)?;
+        }
+        if self.slots[slot as usize].is_sending {
+            // It waits for a peer that does not read.
+            self.cancel(slot, Kind::Send, ring)?;
+        }
+        self.close_if_unnamed(slot, ring)
     }
 
     /// A send, shutdown, cancel or option completed.

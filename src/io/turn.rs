@@ -161,7 +161,7 @@ impl Runner {
                     let is_full = self.slots.open_count() >= self.slots_max;
                     self.shard.record_io(figures, self.memory.streams_count() as u64, is_full);
                 }
-                Order::Reload(_) => {}
+                Order::Reload(_) | Order::Retire => {}
             }
             self.input(Input::Order(order))?;
         }
@@ -206,6 +206,7 @@ impl Runner {
                     Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => Ok(0),
                     Err(_) => Err(SendFailed),
                 };
+                self.slots.sent(token.slot);
                 self.input(Input::Sent { slot, result })?;
                 self.slots.operation_completed(token.slot, &mut self.ring)
             }

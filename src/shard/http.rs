@@ -328,7 +328,9 @@ impl Shard {
                 Step::Answer { response, keep_alive }
             }
             ("GET" | "HEAD", "/health") => text_answer(200, "ok\n", keep_alive),
-            ("GET" | "HEAD", "/ready") if self.is_draining => text_answer(503, "draining\n", keep_alive),
+            ("GET" | "HEAD", "/ready") if self.is_retiring || self.is_draining => {
+                text_answer(503, "draining\n", keep_alive)
+            }
             ("GET" | "HEAD", "/ready") => text_answer(200, "ready\n", keep_alive),
             ("GET", "/connection/websocket") => {
                 text_answer(400, "this endpoint speaks WebSocket: send an upgrade request\n", keep_alive)

@@ -94,6 +94,8 @@ pub enum Findings {
 pub enum Order {
     /// New secrets, namespaces and limits. Nobody is disconnected by it.
     Reload(Arc<Config>),
+    /// The end is near: `/ready` says so, so that balancers send nobody new. Everything else goes on.
+    Retire,
     /// End all connections, spread evenly over `spread_ms`; accept no more.
     Drain { spread_ms: u64 },
     /// Report the counters as they stand.

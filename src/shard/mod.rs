@@ -114,6 +114,7 @@ pub struct Shard {
     /// Publishers that wait for other shards to take letters.
     parked: Vec<ConnectionId>,
     spilled_letters: u64,
+    is_retiring: bool,
     is_draining: bool,
     random: u64,
     counters: Snapshot,
@@ -166,6 +167,7 @@ impl Shard {
             resumable: Vec::new(),
             parked: Vec::new(),
             spilled_letters: 0,
+            is_retiring: false,
             is_draining: false,
             random: founding.seed | 1,
             counters: Snapshot::default(),
@@ -374,6 +376,7 @@ impl Shard {
                 self.share = share_of(&config, self.channels.placement().shards);
                 self.config = config;
             }
+            Order::Retire => self.is_retiring = true,
             Order::Drain { spread_ms } => self.drain(spread_ms),
             Order::Statistics => {
                 let snapshot = Box::new(self.snapshot());
