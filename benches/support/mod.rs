@@ -19,6 +19,10 @@ use polycast::shard::{Founding, Shard};
 use polycast::wire::websocket::append_client_frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
+/// As in the broker itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Signs the tokens of [`World::token`].
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
