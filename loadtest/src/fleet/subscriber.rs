@@ -227,3 +227,93 @@ impl Subscriber {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::ACCEPT;
+    use crate::message::payload;
+
+    const ALL: Channels = Channels { own: 1, group: Some(0) };
+
+    fn text(lines: &str) -> Vec<u8> {
+        let mut frame = vec![0x81, 126];
+        frame.extend_from_slice(&(lines.len() as u16).to_be_bytes());
+        frame.extend_from_slice(lines.as_bytes());
+        frame
+    }
+
+    fn publication(channel: u32, sequence: u64) -> Vec<u8> {
+        let mut data = Vec::new();
+        payload(sequence, 0, 100, &mut data);
+        let data = String::from_utf8(data).expect("JSON");
+        text(&format!(r#"{{"push":{{"channel":"lt-{channel:07}","pub":{{"data":{data}}}}}}}"#))
+    }
+
+    /// A subscriber that was answered `lines` after its first frame.
+    fn subscriber(ledger: &mut Ledger, lines: &str) -> Subscriber {
+        let mut subscriber = Subscriber::new(0, ALL);
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
+        let mut reader = MessageReader::default();
+        let wanted = subscriber.received(answer.as_bytes(), &mut reader, ledger);
+        assert!(wanted.first_frame && !wanted.close);
+        assert_eq!(subscriber.asks_to_join(ledger).collect::<Vec<u32>>(), [1, 0]);
+        subscriber.received(&text(lines), &mut reader, ledger);
+        subscriber
+    }
+
+    const CONFIRMED: &str =
+        "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{}}\n{\"id\":3,\"subscribe\":{}}";
+
+    #[test]
+    fn both_channels_are_heard_and_no_third() {
+        let mut ledger = Ledger::new(3);
+        let mut reader = MessageReader::default();
+        let mut subscriber = subscriber(&mut ledger, CONFIRMED);
+        assert_eq!(ledger.counts.subscribed, 1);
+        for channel in [1, 0, 0, 1] {
+            let sequence = ledger.publish(channel);
+            subscriber.received(&publication(channel, sequence), &mut reader, &mut ledger);
+            ledger.counts.answered += 1;
+        }
+        assert_eq!((ledger.in_flight(), ledger.faults()), (0, Vec::new()));
+        subscriber.received(&publication(2, 0), &mut reader, &mut ledger);
+        assert!(ledger.faults().iter().any(|fault| fault.contains("a stranger")), "{:?}", ledger.faults());
+    }
+
+    #[test]
+    fn it_counts_only_when_all_is_confirmed_and_gives_up_what_was() {
+        let mut ledger = Ledger::new(2);
+        let (one, _) = CONFIRMED.rsplit_once('\n').expect("three replies");
+        let mut half = subscriber(&mut ledger, one);
+        let state = |ledger: &Ledger| [0, 1].map(|channel| ledger.has_subscribers(channel));
+        assert_eq!((ledger.counts.subscribed, state(&ledger)), (0, [false, true]));
+        half.leaves(&mut ledger);
+        assert_eq!((ledger.counts.subscribed, state(&ledger)), (0, [false, false]));
+        let mut whole = subscriber(&mut ledger, CONFIRMED);
+        assert_eq!((ledger.counts.subscribed, state(&ledger)), (1, [true, true]));
+        ledger.publish(0);
+        ledger.counts.answered = 1;
+        whole.leaves(&mut ledger);
+        assert_eq!((ledger.counts.subscribed, state(&ledger)), (0, [false, false]));
+        assert_eq!((ledger.in_flight(), ledger.faults()), (0, Vec::new()));
+    }
+
+    #[test]
+    fn replies_must_come_in_the_order_of_the_requests() {
+        let table = [("in order", [4, 5], 0), ("swapped", [5, 4], 2), ("twice", [4, 4], 1)];
+        for (name, replies, refused) in table {
+            let mut ledger = Ledger::new(2);
+            let mut reader = MessageReader::default();
+            let mut subscriber = subscriber(&mut ledger, CONFIRMED);
+            assert_eq!([subscriber.request(10), subscriber.request(20)], [4, 5]);
+            ledger.counts.requested = 2;
+            for id in replies {
+                let reply = text(&format!("{{\"id\":{id},\"publish\":{{}}}}"));
+                subscriber.received(&reply, &mut reader, &mut ledger);
+            }
+            assert_eq!(ledger.counts.refused, refused, "{name}");
+            assert_eq!(ledger.faults().is_empty(), refused == 0, "{name}");
+        }
+    }
+}

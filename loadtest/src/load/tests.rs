@@ -226,3 +226,41 @@ fn stalled_readers_hear_nothing_and_may_be_dropped_without_fault() {
         assert_eq!(contender.fleet.close_stalled().expect("closed"), 1 - dropped as usize, "{fault:?}");
     }
 }
+
+#[test]
+fn requests_of_clients_are_answered_in_turn() {
+    let mut contender = contender(double(Fault::None), 10, Some(64));
+    contender.fleet.subscribe(10, 10, |number| number, &mut contender.ledger).expect("subscribed");
+    contender.work = Work::Request { clients: 10 };
+    let closed = Pace::Closed { in_flight: 20 };
+    let slice = contender.slice(closed, Duration::from_millis(50), &mut None).expect("the slice ends");
+    assert_eq!(contender.ledger.faults(), Vec::<String>::new());
+    assert!(slice.deliveries >= 20, "{}", slice.deliveries);
+    let open = Pace::Open { per_second: 1_000.0 };
+    let slice = contender.slice(open, Duration::from_millis(100), &mut None).expect("the slice ends");
+    assert_eq!((slice.deliveries, slice.latency.quantiles().count), (100, 100));
+    assert_eq!(contender.ledger.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn people_come_and_go_in_the_middle_of_the_traffic() {
+    let mut contender = contender(double(Fault::None), 3, None);
+    let Contender { fleet, ledger, .. } = &mut contender;
+    fleet.open_publishers(2, ledger).expect("connected");
+    fleet.subscribe(30, 8, |number| number % 3, ledger).expect("subscribed");
+    let mut replaced = 0;
+    for round in 0..200 {
+        fleet.publish(round % 3, now_ns(), ledger);
+        if round % 4 == 0 {
+            let number = round * 7 % 30;
+            replaced +=
+                u32::from(fleet.replace(number, (number % 3).into(), ledger).expect("the ring works"));
+        }
+        fleet.turn(ledger, Attention::Spinning).expect("the ring works");
+    }
+    let settled = |_: &mut Fleet, ledger: &mut Ledger| ledger.quiet() && ledger.counts.subscribed == 30;
+    fleet.turn_until(ledger, Attention::Relaxed, settled).expect("settles");
+    assert!(replaced > 5, "{replaced}");
+    assert_eq!(u64::from(replaced) + 30, ledger.counts.handshakes);
+    assert_eq!(ledger.faults(), Vec::<String>::new());
+}
