@@ -81,16 +81,16 @@ impl Variant {
         channel: &str,
         publication: &Publication,
         offset: u64,
-        _body: Body<'_>,
+        body: Body<'_>,
         out: &mut Vec<u8>,
     ) {
         use centrifuge::Generation;
         match self {
             Self::CentrifugeV1Json => {
-                centrifuge::encode_publication(Generation::V1, channel, publication, offset, out);
+                centrifuge::encode_publication(Generation::V1, channel, publication, offset, body, out);
             }
             Self::CentrifugeV2Json => {
-                centrifuge::encode_publication(Generation::V2, channel, publication, offset, out);
+                centrifuge::encode_publication(Generation::V2, channel, publication, offset, body, out);
             }
         }
     }

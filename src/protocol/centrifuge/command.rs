@@ -1,10 +1,20 @@
 //! What both generations share on the way in: the methods and their parameters.
 
-use crate::core::command::{Command, Connect, Subscribe};
+use crate::core::command::{Command, Connect, ReadHistory, Subscribe};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
-use crate::core::publication::Payload;
-use crate::wire::json::{Object, Value, without_raw_newlines};
+use crate::core::filter::{Builder, Filter, Join};
+use crate::core::publication::{Payload, Position};
+use crate::wire::json::{Elements, Object, Value, without_raw_newlines};
+
+/// The one kind of delta there is.
+pub(super) const FOSSIL: &str = "fossil";
+
+/// In a subscribe's flags: refuse rather than answer that nothing was recovered.
+pub(super) const REFUSE_UNRECOVERED: i64 = 2;
+
+/// Most subscriptions a connect can claim: they take more room here than in the frame.
+pub(super) const WISHES_MAX: usize = 1_024;
 
 /// What can be asked. The numbers are v1's, the names both generations'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,17 +77,12 @@ pub(super) fn decode(method: Method, params: Option<Value<'_>>) -> Command {
 fn command(method: Method, params: Option<Object<'_>>) -> Result<Command, ClientError> {
     match method {
         Method::Connect => {
-            let [token] = read(params, ["token"])?;
-            Ok(Command::Connect(Connect { token: text(token)?, ..Connect::default() }))
+            let [token, subs] = read(params, ["token", "subs"])?;
+            Ok(Command::Connect(Connect { token: text(token)?, subscriptions: wishes(subs)? }))
         }
         Method::Subscribe => {
-            // Recovery is not offered: what is asked about it is ignored, as is everything unknown.
-            let [channel, token] = read(params, ["channel", "token"])?;
-            Ok(Command::Subscribe(Subscribe {
-                channel: text(channel)?,
-                token: text(token)?,
-                ..Subscribe::default()
-            }))
+            let subscribe = subscribe(params)?;
+            Ok(Command::Subscribe(subscribe))
         }
         Method::Unsubscribe => {
             let [channel] = read(params, ["channel"])?;
@@ -92,13 +97,154 @@ fn command(method: Method, params: Option<Object<'_>>) -> Result<Command, Client
             let [token] = read(params, ["token"])?;
             Ok(Command::Refresh { token: text(token)? })
         }
+        Method::SubRefresh => {
+            let [channel, token] = read(params, ["channel", "token"])?;
+            Ok(Command::RefreshSubscription { channel: text(channel)?, token: text(token)? })
+        }
+        Method::Presence => {
+            let [channel] = read(params, ["channel"])?;
+            Ok(Command::Presence { channel: text(channel)? })
+        }
+        Method::PresenceStats => {
+            let [channel] = read(params, ["channel"])?;
+            Ok(Command::PresenceStats { channel: text(channel)? })
+        }
+        Method::History => history(params).map(Command::History),
         Method::Ping => Ok(Command::Ping),
-        Method::Presence
-        | Method::PresenceStats
-        | Method::History
-        | Method::Rpc
-        | Method::Send
-        | Method::SubRefresh => Err(ClientError::NotAvailable),
+        Method::Rpc | Method::Send => Err(ClientError::NotAvailable),
+    }
+}
+
+fn subscribe(params: Option<Object<'_>>) -> Result<Subscribe, ClientError> {
+    // Everything about kinds of subscriptions that are not offered is ignored, as is everything unknown.
+    let [channel, token, recover, epoch, offset, positioned, recoverable, join_leave, delta, tags, flags] =
+        read(
+            params,
+            [
+                "channel",
+                "token",
+                "recover",
+                "epoch",
+                "offset",
+                "positioned",
+                "recoverable",
+                "join_leave",
+                "delta",
+                "tf",
+                "flag",
+            ],
+        )?;
+    let since = Position { offset: number(offset)?, epoch: text(epoch)?.into() };
+    checked(Subscribe {
+        channel: text(channel)?,
+        token: text(token)?,
+        since: flag(recover)?.then_some(since),
+        positioned: flag(positioned)?,
+        recoverable: flag(recoverable)?,
+        join_leave: flag(join_leave)?,
+        fossil_delta: &*text(delta)? == FOSSIL,
+        tags: present(tags).map(tags_filter).transpose()?,
+        refuse_unrecovered: signed(flags)? & REFUSE_UNRECOVERED != 0,
+    })
+}
+
+/// What holds for a subscribe in either encoding.
+pub(super) fn checked(subscribe: Subscribe) -> Result<Subscribe, ClientError> {
+    // A filtered stream would lack the bases of its deltas.
+    if subscribe.fossil_delta && subscribe.tags.is_some() {
+        return Err(ClientError::BadRequest);
+    }
+    Ok(subscribe)
+}
+
+/// The claim to earlier subscriptions in a connect: an object of subscribes by channel.
+fn wishes(subs: Option<Value<'_>>) -> Result<Box<[Subscribe]>, ClientError> {
+    let Some(subs) = present(subs) else { return Ok(Box::default()) };
+    let subs = subs.as_object().ok_or(ClientError::BadRequest)?;
+    let mut wishes = Vec::new();
+    for (channel, params) in subs.members() {
+        if wishes.len() == WISHES_MAX {
+            return Err(ClientError::LimitExceeded);
+        }
+        let params = params.as_object().ok_or(ClientError::BadRequest)?;
+        wishes.push(Subscribe { channel: text(Some(channel))?, ..subscribe(Some(params))? });
+    }
+    distinct(wishes)
+}
+
+/// The wishes in the order of their channels, if none occurs twice.
+pub(super) fn distinct(mut wishes: Vec<Subscribe>) -> Result<Box<[Subscribe]>, ClientError> {
+    wishes.sort_unstable_by(|one, other| one.channel.cmp(&other.channel));
+    let repeated = wishes.windows(2).any(|pair| matches!(pair, [one, other] if one.channel == other.channel));
+    if repeated { Err(ClientError::BadRequest) } else { Ok(wishes.into()) }
+}
+
+fn history(params: Option<Object<'_>>) -> Result<ReadHistory, ClientError> {
+    let [channel, limit, since, reverse] = read(params, ["channel", "limit", "since", "reverse"])?;
+    let since = match present(since) {
+        None => None,
+        Some(since) => {
+            let since = since.as_object().ok_or(ClientError::BadRequest)?;
+            let [offset, epoch] = read(Some(since), ["offset", "epoch"])?;
+            Some(Position { offset: number(offset)?, epoch: text(epoch)?.into() })
+        }
+    };
+    Ok(ReadHistory {
+        channel: text(channel)?,
+        limit: self::limit(signed(limit)?),
+        since,
+        reverse: flag(reverse)?,
+    })
+}
+
+/// A negative limit is none.
+pub(super) fn limit(limit: i64) -> Option<u32> {
+    (limit >= 0).then(|| u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
+/// A tree of `{"op","nodes"}` and, at its leaves, `{"key","cmp","val","vals"}`, walked without recursion.
+fn tags_filter(root: Value<'_>) -> Result<Filter, ClientError> {
+    let mut builder = Builder::default();
+    let mut groups: Vec<Elements<'_>> = Vec::new();
+    let mut next = Some(root);
+    loop {
+        match next {
+            Some(node) => groups.extend(filter_node(node, &mut builder)?),
+            None => {
+                groups.pop();
+                builder.close().map_err(|_| ClientError::BadRequest)?;
+            }
+        }
+        let Some(members) = groups.last_mut() else { break };
+        next = members.next();
+    }
+    builder.finish().map_err(|_| ClientError::BadRequest)
+}
+
+/// Adds one node. Of a group, returns the members that are to come next.
+fn filter_node<'t>(node: Value<'t>, builder: &mut Builder) -> Result<Option<Elements<'t>>, ClientError> {
+    let node = node.as_object().ok_or(ClientError::BadRequest)?;
+    let [op, key, name, value, values, nodes] =
+        read(Some(node), ["op", "key", "cmp", "val", "vals", "nodes"])?;
+    let op = text(op)?;
+    if op.is_empty() {
+        let values = present(values).map(|values| values.as_array().ok_or(ClientError::BadRequest));
+        let values = values.transpose()?.into_iter().flatten().map(|value| text(Some(value)));
+        let values = values.collect::<Result<Box<[_]>, _>>()?;
+        let added = builder.test(&text(key)?, &text(name)?, &text(value)?, values);
+        return added.map(|()| None).map_err(|_| ClientError::BadRequest);
+    }
+    builder.open(join(&op)?).map_err(|_| ClientError::BadRequest)?;
+    present(nodes).and_then(Value::as_array).ok_or(ClientError::BadRequest).map(Some)
+}
+
+/// How a group of a filter is called.
+pub(super) fn join(op: &str) -> Result<Join, ClientError> {
+    match op {
+        "and" => Ok(Join::And),
+        "or" => Ok(Join::Or),
+        "not" => Ok(Join::Not),
+        _ => Err(ClientError::BadRequest),
     }
 }
 
@@ -114,4 +260,19 @@ fn text(value: Option<Value<'_>>) -> Result<Box<str>, ClientError> {
     present(value).map_or(Ok(Box::default()), |value| {
         value.as_str().map(|text| text.into_owned().into_boxed_str()).ok_or(ClientError::BadRequest)
     })
+}
+
+/// `false` if absent.
+fn flag(value: Option<Value<'_>>) -> Result<bool, ClientError> {
+    present(value).map_or(Ok(false), |value| value.as_bool().ok_or(ClientError::BadRequest))
+}
+
+/// 0 if absent.
+fn number(value: Option<Value<'_>>) -> Result<u64, ClientError> {
+    present(value).map_or(Ok(0), |value| value.as_u64().ok_or(ClientError::BadRequest))
+}
+
+/// 0 if absent.
+fn signed(value: Option<Value<'_>>) -> Result<i64, ClientError> {
+    present(value).map_or(Ok(0), |value| value.as_i64().ok_or(ClientError::BadRequest))
 }

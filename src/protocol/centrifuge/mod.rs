@@ -29,7 +29,7 @@ use std::borrow::Cow;
 
 use crate::core::command::Request;
 use crate::core::disconnect::{CloseFrame, Disconnect};
-use crate::core::event::Event;
+use crate::core::event::{Body, Event};
 use crate::core::publication::Publication;
 use crate::wire::json::{Json, documents};
 
@@ -146,11 +146,12 @@ pub fn encode_publication(
     channel: &str,
     publication: &Publication,
     offset: u64,
+    body: Body<'_>,
     out: &mut Vec<u8>,
 ) {
     match generation {
-        Generation::V1 => v1::encode_publication(channel, publication, offset, out),
-        Generation::V2 => v2::encode_publication(channel, publication, offset, out),
+        Generation::V1 => v1::encode_publication(channel, publication, offset, body, out),
+        Generation::V2 => v2::encode_publication(channel, publication, offset, body, out),
     }
 }
 

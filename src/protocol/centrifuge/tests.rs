@@ -1,3 +1,5 @@
+mod subscriptions;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -96,16 +98,7 @@ fn v2_commands() {
     let table = [
         (r#"{"connect":{"token":"JWT","name":"js"},"id":1}"#, one(1, connect("JWT"))),
         (r#"{"connect":{"name":"js"},"id":600}"#, one(600, connect(""))),
-        (
-            r#"{"connect":{"token":"T","subs":{"srv":{"recover":true,"offset":5,"epoch":"ep"}}},"id":2}"#,
-            one(2, connect("T")),
-        ),
         (r#"{"subscribe":{"channel":"chat","flag":1},"id":2}"#, one(2, subscribe("chat"))),
-        (
-            r#"{"subscribe":{"channel":"rec","positioned":true,"recoverable":true,"flag":1,"recover":true,"offset":11,"epoch":"abc"},"id":7}"#,
-            one(7, subscribe("rec")),
-        ),
-        (r#"{"subscribe":{"channel":"rec","recover":true},"id":7}"#, one(7, subscribe("rec"))),
         (
             r#"{"subscribe":{"channel":"$p","token":"S","offset":3,"epoch":"e"},"id":8}"#,
             one(
@@ -125,20 +118,7 @@ fn v2_commands() {
         ("{}\n", one(0, Command::Pong)),
         (r#"{"id":0}"#, one(0, Command::Pong)),
         (r#"{"id":null,"subscribe":null}"#, one(0, Command::Pong)),
-        (r#"{"presence":{"channel":"chat"},"id":4}"#, one(4, Command::Refuse(ClientError::NotAvailable))),
-        (
-            r#"{"presence_stats":{"channel":"chat"},"id":4}"#,
-            one(4, Command::Refuse(ClientError::NotAvailable)),
-        ),
-        (
-            r#"{"history":{"channel":"chat","limit":-1},"id":4}"#,
-            one(4, Command::Refuse(ClientError::NotAvailable)),
-        ),
         (r#"{"rpc":{"data":{},"method":"m"},"id":4}"#, one(4, Command::Refuse(ClientError::NotAvailable))),
-        (
-            r#"{"sub_refresh":{"channel":"c","token":"t"},"id":4}"#,
-            one(4, Command::Refuse(ClientError::NotAvailable)),
-        ),
         (r#"{"ping":{},"id":4}"#, one(4, Command::Refuse(ClientError::NotAvailable))),
         (r#"{"send":{"data":{"q":2}}}"#, ends(Disconnect::NotAvailable)),
         (r#"{"id":9}"#, ends(Disconnect::BadRequest)),
@@ -162,10 +142,6 @@ fn v1_commands() {
         (r#"{"method":"subscribe","params":{"channel":"chat"},"id":2}"#, one(2, subscribe("chat"))),
         (r#"{"method":"SUBSCRIBE","params":{"channel":"chat"},"id":2}"#, one(2, subscribe("chat"))),
         (
-            r#"{"method":1,"params":{"channel":"r","recover":true,"offset":11,"epoch":"abc"},"id":5}"#,
-            one(5, subscribe("r")),
-        ),
-        (
             "{\"method\":1,\"params\":{\"channel\":\"b1\"},\"id\":10}\n{\"method\":1,\"params\":{\"channel\":\"b2\"},\"id\":11}",
             (vec![(10, subscribe("b1")), (11, subscribe("b2"))], Ok(())),
         ),
@@ -177,15 +153,7 @@ fn v1_commands() {
         (r#"{"method":7,"id":13}"#, one(13, Command::Ping)),
         (r#"{"method":"PING","id":13}"#, one(13, Command::Ping)),
         (r#"{"method":10,"params":{"token":"fresh"},"id":3}"#, one(3, refresh("fresh"))),
-        (r#"{"method":4,"params":{"channel":"chat"},"id":4}"#, not_available(4)),
-        (r#"{"method":5,"params":{"channel":"chat"},"id":5}"#, not_available(5)),
-        (r#"{"method":"PRESENCE_STATS","params":{"channel":"chat"},"id":5}"#, not_available(5)),
-        (
-            r#"{"method":6,"params":{"channel":"chat","since":{"offset":1,"epoch":"abc"}},"id":6}"#,
-            not_available(6),
-        ),
         (r#"{"method":9,"params":{"data":{"q":1},"method":"m"},"id":8}"#, not_available(8)),
-        (r#"{"method":11,"params":{"channel":"$priv","token":"t"},"id":4}"#, not_available(4)),
         (r#"{"method":8,"params":{"data":{"q":2}}}"#, ends(Disconnect::NotAvailable)),
         (r#"{"method":"send","params":{"data":{"q":2}}}"#, ends(Disconnect::NotAvailable)),
         (r#"{"method":12,"id":1}"#, one(1, Command::Refuse(ClientError::MethodNotFound))),

@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use crate::core::command::{Command, Request};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
-use crate::core::event::{DropCause, Event};
+use crate::core::event::{Body, DropCause, Event};
 use crate::core::publication::Publication;
-use crate::wire::json::{Object, Value, append_string, leading_string};
+use crate::wire::json::{Object, Value, append_string, append_u64, leading_string};
 
+use super::Generation;
 use super::codes;
 use super::command::{self, Method, present};
-use super::encode::{append_error, append_id, append_publication, append_session};
+use super::encode::*;
 
 /// One command. `Err` ends the connection.
 pub(super) fn decode(fields: Object<'_>) -> Result<Request, Disconnect> {
@@ -44,58 +45,142 @@ fn method(method: Option<Value<'_>>) -> Result<Method, ClientError> {
 
 pub(super) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
     match *event {
-        Event::Connected { tag, client, expires_in_s, .. }
-        | Event::Refreshed { tag, client, expires_in_s } => {
-            append_id(tag, out);
-            out.extend_from_slice(b"\"result\":{");
+        Event::Connected { tag, client, expires_in_s, ping_interval_s: _, data, subscriptions } => {
+            append_result(tag, b"{", out);
+            append_session(client, expires_in_s, out);
+            append_welcome(Generation::V1, data, subscriptions, out);
+            out.extend_from_slice(b"}}");
+        }
+        Event::Refreshed { tag, client, expires_in_s } => {
+            append_result(tag, b"{", out);
             append_session(client, expires_in_s, out);
             out.extend_from_slice(b"}}");
         }
-        Event::Subscribed { tag, .. }
-        | Event::Unsubscribed { tag, .. }
-        | Event::Published { tag, .. }
-        | Event::Pong { tag } => {
-            append_id(tag, out);
-            out.extend_from_slice(b"\"result\":{}}");
+        Event::Subscribed { tag, channel: _, subscription } => {
+            append_result(tag, b"", out);
+            append_subscription(Generation::V1, &subscription, out);
+            out.push(b'}');
+        }
+        Event::Unsubscribed { tag, .. } | Event::Published { tag, .. } | Event::Pong { tag } => {
+            append_result(tag, b"{}}", out);
+        }
+        Event::Presence { tag, channel: _, clients } => {
+            append_result(tag, b"", out);
+            append_presence(clients, out);
+            out.push(b'}');
+        }
+        Event::PresenceStats { tag, channel: _, clients_count, users_count } => {
+            append_result(tag, b"", out);
+            append_presence_stats(clients_count, users_count, out);
+            out.push(b'}');
+        }
+        Event::History { tag, channel: _, publications, position } => {
+            append_result(tag, b"", out);
+            append_history(publications, position, out);
+            out.push(b'}');
+        }
+        Event::SubscriptionRefreshed { tag, channel: _, expires_in_s } => {
+            append_result(tag, b"{", out);
+            append_expiry(expires_in_s, out);
+            out.extend_from_slice(b"}}");
         }
         Event::Refused { tag, error, .. } => {
             append_id(tag, out);
             append_error(codes::error(error), false, out);
             out.push(b'}');
         }
-        Event::Publication { channel, publication, offset, .. } => {
-            encode_publication(channel, publication, offset, out);
-        }
-        // Its clients know no such thing: the caller ends the connection where nothing is appended.
-        Event::Dropped { cause: DropCause::Expired, .. } => {}
-        Event::Dropped { channel, cause } => {
-            out.extend_from_slice(b"{\"result\":{\"type\":3,\"channel\":");
-            append_string(channel, out);
-            out.extend_from_slice(match cause {
-                DropCause::Server => b",\"data\":{}}}".as_slice(),
-                DropCause::InsufficientState | DropCause::Expired | DropCause::StateInvalidated => {
-                    b",\"data\":{\"resubscribe\":true}}}"
-                }
-            });
-        }
-        // Its clients ping by themselves, and an empty message would mute them.
-        Event::Ping => {}
-        Event::Presence { .. }
-        | Event::PresenceStats { .. }
-        | Event::History { .. }
-        | Event::SubscriptionRefreshed { .. }
-        | Event::Join { .. }
-        | Event::Leave { .. }
-        | Event::Added { .. }
-        | Event::ExpiryMoved { .. } => {}
+        _ => encode_push(event, out),
     }
 }
 
-pub(super) fn encode_publication(channel: &str, publication: &Publication, offset: u64, out: &mut Vec<u8>) {
+/// Events that answer no command.
+fn encode_push(event: &Event<'_>, out: &mut Vec<u8>) {
+    match *event {
+        Event::Publication { channel, publication, offset, body } => {
+            encode_publication(channel, publication, offset, body, out);
+        }
+        Event::Join { channel, info } => {
+            append_push(PushType::Join, channel, out);
+            append_somebody(info, out);
+            out.extend_from_slice(b"}}");
+        }
+        Event::Leave { channel, info } => {
+            append_push(PushType::Leave, channel, out);
+            append_somebody(info, out);
+            out.extend_from_slice(b"}}");
+        }
+        Event::Added { channel, subscription } => {
+            append_push(PushType::Subscribe, channel, out);
+            append_added(&subscription, out);
+            out.extend_from_slice(b"}}");
+        }
+        Event::Dropped { channel, cause } => {
+            let Some(resubscribes) = resubscribes(cause) else { return };
+            append_push(PushType::Unsubscribe, channel, out);
+            out.extend_from_slice(if resubscribes { b"{\"resubscribe\":true}}}" } else { b"{}}}" });
+        }
+        // Its clients know nothing of a moved expiry. They ping by themselves, and an empty message would mute them.
+        Event::ExpiryMoved { .. } | Event::Ping => {}
+        Event::Connected { .. }
+        | Event::Subscribed { .. }
+        | Event::Unsubscribed { .. }
+        | Event::Published { .. }
+        | Event::Presence { .. }
+        | Event::PresenceStats { .. }
+        | Event::History { .. }
+        | Event::Refreshed { .. }
+        | Event::SubscriptionRefreshed { .. }
+        | Event::Pong { .. }
+        | Event::Refused { .. } => unreachable!("answers are no pushes"),
+    }
+}
+
+/// Kinds of pushes, by their numbers; publications are number 0, which goes without saying.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PushType {
+    Join = 1,
+    Leave = 2,
+    Unsubscribe = 3,
+    Subscribe = 5,
+}
+
+/// Whether a client comes back to a channel it was dropped from. `None`: its clients know no such end, and the
+/// caller ends the connection where nothing is appended.
+pub(super) fn resubscribes(cause: DropCause) -> Option<bool> {
+    match cause {
+        DropCause::Server => Some(false),
+        DropCause::InsufficientState | DropCause::StateInvalidated => Some(true),
+        DropCause::Expired => None,
+    }
+}
+
+/// `{"id":7,"result":` and what is to follow.
+fn append_result(tag: u32, rest: &[u8], out: &mut Vec<u8>) {
+    append_id(tag, out);
+    out.extend_from_slice(b"\"result\":");
+    out.extend_from_slice(rest);
+}
+
+/// `{"result":{"type":1,"channel":"chat","data":`.
+fn append_push(push: PushType, channel: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"result\":{\"type\":");
+    append_u64(push as u64, out);
+    out.extend_from_slice(b",\"channel\":");
+    append_string(channel, out);
+    out.extend_from_slice(b",\"data\":");
+}
+
+pub(super) fn encode_publication(
+    channel: &str,
+    publication: &Publication,
+    offset: u64,
+    body: Body<'_>,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(b"{\"result\":{\"channel\":");
     append_string(channel, out);
     out.extend_from_slice(b",\"data\":");
-    append_publication(publication, offset, out);
+    append_publication(publication, offset, body, out);
     out.extend_from_slice(b"}}");
 }
 

@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use crate::core::command::{Command, Request};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
-use crate::core::event::Event;
+use crate::core::event::{Body, Event};
 use crate::core::publication::Publication;
 use crate::wire::json::{Object, append_string, append_u64, leading_string};
 
+use super::Generation;
 use super::codes;
 use super::command::{self, Method, present};
-use super::encode::{append_error, append_id, append_publication, append_session};
+use super::encode::*;
 
 /// One command. `Err` ends the connection.
 pub(super) fn decode(fields: Object<'_>) -> Result<Request, Disconnect> {
@@ -45,10 +46,11 @@ pub(super) fn decode(fields: Object<'_>) -> Result<Request, Disconnect> {
 
 pub(super) fn encode(event: &Event<'_>, frame_pings: bool, out: &mut Vec<u8>) {
     match *event {
-        Event::Connected { tag, client, expires_in_s, ping_interval_s, .. } => {
-            append_id(tag, out);
-            out.extend_from_slice(b"\"connect\":{");
+        Event::Connected { tag, client, expires_in_s, ping_interval_s, data, subscriptions } => {
+            append_reply(tag, "connect", out);
+            out.push(b'{');
             append_session(client, expires_in_s, out);
+            append_welcome(Generation::V2, data, subscriptions, out);
             if ping_interval_s != 0 && !frame_pings {
                 out.extend_from_slice(b",\"ping\":");
                 append_u64(ping_interval_s.into(), out);
@@ -57,56 +59,129 @@ pub(super) fn encode(event: &Event<'_>, frame_pings: bool, out: &mut Vec<u8>) {
             out.extend_from_slice(b"}}");
         }
         Event::Refreshed { tag, client, expires_in_s } => {
-            append_id(tag, out);
-            out.extend_from_slice(b"\"refresh\":{");
+            append_reply(tag, "refresh", out);
+            out.push(b'{');
             append_session(client, expires_in_s, out);
             out.extend_from_slice(b"}}");
         }
-        Event::Subscribed { tag, .. } => append_done(tag, b"\"subscribe\":{}}", out),
-        Event::Unsubscribed { tag, .. } => append_done(tag, b"\"unsubscribe\":{}}", out),
-        Event::Published { tag, .. } => append_done(tag, b"\"publish\":{}}", out),
-        Event::Pong { tag } => append_done(tag, b"\"ping\":{}}", out),
+        Event::Subscribed { tag, channel: _, subscription } => {
+            append_reply(tag, "subscribe", out);
+            append_subscription(Generation::V2, &subscription, out);
+            out.push(b'}');
+        }
+        Event::Unsubscribed { tag, .. } => append_done(tag, "unsubscribe", out),
+        Event::Published { tag, .. } => append_done(tag, "publish", out),
+        Event::Presence { tag, channel: _, clients } => {
+            append_reply(tag, "presence", out);
+            append_presence(clients, out);
+            out.push(b'}');
+        }
+        Event::PresenceStats { tag, channel: _, clients_count, users_count } => {
+            append_reply(tag, "presence_stats", out);
+            append_presence_stats(clients_count, users_count, out);
+            out.push(b'}');
+        }
+        Event::History { tag, channel: _, publications, position } => {
+            append_reply(tag, "history", out);
+            append_history(publications, position, out);
+            out.push(b'}');
+        }
+        Event::SubscriptionRefreshed { tag, channel: _, expires_in_s } => {
+            append_reply(tag, "sub_refresh", out);
+            out.push(b'{');
+            append_expiry(expires_in_s, out);
+            out.extend_from_slice(b"}}");
+        }
+        Event::Pong { tag } => append_done(tag, "ping", out),
         Event::Refused { tag, error, .. } => {
             append_id(tag, out);
             append_error(codes::error(error), error.is_temporary(), out);
             out.push(b'}');
         }
-        Event::Publication { channel, publication, offset, .. } => {
-            encode_publication(channel, publication, offset, out);
+        Event::Ping if frame_pings => {}
+        Event::Ping => out.extend_from_slice(b"{}"),
+        _ => encode_push(event, out),
+    }
+}
+
+/// Events that answer no command.
+fn encode_push(event: &Event<'_>, out: &mut Vec<u8>) {
+    match *event {
+        Event::Publication { channel, publication, offset, body } => {
+            encode_publication(channel, publication, offset, body, out);
+        }
+        Event::Join { channel, info } => {
+            append_push(channel, b",\"join\":", out);
+            append_somebody(info, out);
+            out.extend_from_slice(b"}}");
+        }
+        Event::Leave { channel, info } => {
+            append_push(channel, b",\"leave\":", out);
+            append_somebody(info, out);
+            out.extend_from_slice(b"}}");
+        }
+        Event::Added { channel, subscription } => {
+            append_push(channel, b",\"subscribe\":", out);
+            append_added(&subscription, out);
+            out.extend_from_slice(b"}}");
         }
         Event::Dropped { channel, cause } => {
             let (code, reason) = codes::unsubscribe(cause);
-            out.extend_from_slice(b"{\"push\":{\"channel\":");
-            append_string(channel, out);
-            out.extend_from_slice(b",\"unsubscribe\":{\"code\":");
+            append_push(channel, b",\"unsubscribe\":{\"code\":", out);
             append_u64(code, out);
             out.extend_from_slice(b",\"reason\":");
             append_string(reason, out);
             out.extend_from_slice(b"}}}");
         }
-        Event::Ping if frame_pings => {}
-        Event::Ping => out.extend_from_slice(b"{}"),
-        Event::Presence { .. }
+        Event::ExpiryMoved { expires_in_s } => {
+            out.extend_from_slice(b"{\"push\":{\"refresh\":{");
+            append_expiry(expires_in_s, out);
+            out.extend_from_slice(b"}}}");
+        }
+        Event::Connected { .. }
+        | Event::Subscribed { .. }
+        | Event::Unsubscribed { .. }
+        | Event::Published { .. }
+        | Event::Presence { .. }
         | Event::PresenceStats { .. }
         | Event::History { .. }
+        | Event::Refreshed { .. }
         | Event::SubscriptionRefreshed { .. }
-        | Event::Join { .. }
-        | Event::Leave { .. }
-        | Event::Added { .. }
-        | Event::ExpiryMoved { .. } => {}
+        | Event::Pong { .. }
+        | Event::Refused { .. }
+        | Event::Ping => unreachable!("answers and pings are no pushes"),
     }
 }
 
-fn append_done(tag: u32, rest: &[u8], out: &mut Vec<u8>) {
+/// `{"id":7,"subscribe":`.
+fn append_reply(tag: u32, name: &str, out: &mut Vec<u8>) {
     append_id(tag, out);
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn append_done(tag: u32, name: &str, out: &mut Vec<u8>) {
+    append_reply(tag, name, out);
+    out.extend_from_slice(b"{}}");
+}
+
+/// `{"push":{"channel":"chat"` and what is to follow.
+fn append_push(channel: &str, rest: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"push\":{\"channel\":");
+    append_string(channel, out);
     out.extend_from_slice(rest);
 }
 
-pub(super) fn encode_publication(channel: &str, publication: &Publication, offset: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"push\":{\"channel\":");
-    append_string(channel, out);
-    out.extend_from_slice(b",\"pub\":");
-    append_publication(publication, offset, out);
+pub(super) fn encode_publication(
+    channel: &str,
+    publication: &Publication,
+    offset: u64,
+    body: Body<'_>,
+    out: &mut Vec<u8>,
+) {
+    append_push(channel, b",\"pub\":", out);
+    append_publication(publication, offset, body, out);
     out.extend_from_slice(b"}}");
 }
 
