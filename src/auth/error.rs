@@ -28,6 +28,9 @@ pub enum TokenError {
     Expired { exp_s: u64, now_s: u64 },
     #[error("nbf is {nbf_s}, and it is only {now_s} now")]
     NotYetValid { nbf_s: u64, now_s: u64 },
+    /// Right in itself, but made for another subscription than the one it came with.
+    #[error("{claim} is another than that of the subscription")]
+    ForAnother { claim: &'static str },
     /// Also when it is there but empty.
     #[error("sub is missing, and anonymous tokens are not allowed")]
     NoUser,
@@ -44,7 +47,7 @@ impl TokenError {
             Self::AlgorithmNotAllowed => "alg_not_allowed",
             Self::BadSignature => "bad_signature",
             Self::DuplicateClaim { .. } => "duplicate_claim",
-            Self::BadClaim { .. } => "bad_claim",
+            Self::BadClaim { .. } | Self::ForAnother { .. } => "bad_claim",
             Self::Expired { .. } => "expired",
             Self::NotYetValid { .. } => "not_yet_valid",
             Self::NoUser => "no_user",
@@ -106,6 +109,8 @@ pub enum Problem {
     TooManyChannels { max: usize },
     #[error("is missing, but a value for it is configured")]
     Missing,
+    #[error("is missing")]
+    Absent,
     #[error("is not the configured one")]
     Mismatch,
     #[error("must not be in a connection token")]

@@ -8,8 +8,11 @@
 pub mod api_key;
 pub mod claims;
 pub mod error;
+pub mod grant;
+mod reading;
 pub mod secret;
 pub mod sign;
+pub mod subscription;
 pub mod token;
 
 #[cfg(test)]
@@ -18,6 +21,8 @@ mod tests;
 pub use api_key::ApiKey;
 pub use claims::{Identity, Policy, verify_connection};
 pub use error::{TokenError, log_id};
+pub use grant::{Grant, Granted, Overrides};
 pub use secret::Secret;
 pub use sign::sign;
+pub use subscription::{Permission, Wanted, verify_subscription};
 pub use token::Keys;

@@ -1,5 +1,7 @@
 //! Every row of bad tokens, and what must be accepted; each row is one test named by its number.
 
+mod subscription;
+
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use proptest::prelude::*;
 use ring::hmac;

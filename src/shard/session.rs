@@ -96,12 +96,7 @@ impl Shard {
         };
         if token.is_empty() {
             if rules.allow_without_token {
-                let anonymous = Identity {
-                    user: Box::default(),
-                    info: None,
-                    token_expires_s: None,
-                    connection_expires_s: None,
-                };
+                let anonymous = Identity::default();
                 self.admit_client(slot, tag, anonymous);
             } else {
                 self.counters.auth_no_token += 1;
