@@ -159,7 +159,7 @@ impl World {
     /// Takes all that waits, as if every socket took everything. Returns how many sends that were.
     pub fn send_all(&mut self) -> usize {
         let mut sends = 0;
-        while self.shard.has_batches() {
+        while self.shard.has_work() {
             while self.batches.len() < SENDS_PER_TURN_MAX {
                 let Some((slot, bytes)) = self.shard.next_batch() else { break };
                 self.batches.push((slot, bytes.len() as u32));
