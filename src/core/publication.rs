@@ -15,11 +15,16 @@ pub enum Payload {
 }
 
 impl Payload {
+    /// The bytes as kept, whatever they are.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Json(bytes) | Self::Binary(bytes) => bytes,
+        }
+    }
+
     /// Length of the bytes as kept.
     pub fn len(&self) -> usize {
-        match self {
-            Self::Json(bytes) | Self::Binary(bytes) => bytes.len(),
-        }
+        self.as_bytes().len()
     }
 
     /// Whether nothing is kept.

@@ -13,6 +13,8 @@ use crate::core::event::{Body, Event};
 use crate::core::publication::Publication;
 use crate::wire::json::Json;
 
+use centrifuge::{Encoding, Form, Generation};
+
 /// A whole message as its transport delivered it. Mutable: decoders may work in place.
 #[derive(Debug)]
 pub enum Message<'a> {
@@ -54,11 +56,18 @@ pub enum Heartbeat {
 pub enum Variant {
     CentrifugeV1Json,
     CentrifugeV2Json,
+    CentrifugeV1Protobuf,
+    CentrifugeV2Protobuf,
 }
 
 impl Variant {
     /// All of them, in the order of [`Self::index`].
-    pub const ALL: [Self; 2] = [Self::CentrifugeV1Json, Self::CentrifugeV2Json];
+    pub const ALL: [Self; 4] = [
+        Self::CentrifugeV1Json,
+        Self::CentrifugeV2Json,
+        Self::CentrifugeV1Protobuf,
+        Self::CentrifugeV2Protobuf,
+    ];
 
     /// How many there are: tables per variant have this length.
     pub const COUNT: usize = Self::ALL.len();
@@ -66,7 +75,10 @@ impl Variant {
     /// The dialect whose variant it is.
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::CentrifugeV1Json | Self::CentrifugeV2Json => Dialect::Centrifuge,
+            Self::CentrifugeV1Json
+            | Self::CentrifugeV2Json
+            | Self::CentrifugeV1Protobuf
+            | Self::CentrifugeV2Protobuf => Dialect::Centrifuge,
         }
     }
 
@@ -75,7 +87,8 @@ impl Variant {
         self as usize
     }
 
-    /// Appends one publication as one message of this variant, without framing. `offset` 0: not numbered.
+    /// Appends one publication as one message of this variant, without framing. `offset` 0: not numbered. No
+    /// allocation but in `out`.
     pub fn encode_publication(
         self,
         channel: &str,
@@ -84,42 +97,37 @@ impl Variant {
         body: Body<'_>,
         out: &mut Vec<u8>,
     ) {
-        use centrifuge::Generation;
-        match self {
-            Self::CentrifugeV1Json => {
-                centrifuge::encode_publication(Generation::V1, channel, publication, offset, body, out);
-            }
-            Self::CentrifugeV2Json => {
-                centrifuge::encode_publication(Generation::V2, channel, publication, offset, body, out);
-            }
-        }
+        self.form().encode_publication(channel, publication, offset, body, out);
     }
 
     /// The channel of a publication among messages of our own making; `None`: a reply or any other push. For
     /// queues that must be thinned out.
     pub fn publication_channel(self, message: &[u8]) -> Option<Cow<'_, str>> {
-        use centrifuge::Generation;
-        match self {
-            Self::CentrifugeV1Json => centrifuge::publication_channel(Generation::V1, message),
-            Self::CentrifugeV2Json => centrifuge::publication_channel(Generation::V2, message),
-        }
+        self.form().publication_channel(message)
     }
 
     /// Appends an event that answers no command as one message of this variant, without framing: the same for all
     /// connections that share the variant. Appends nothing where it has no such event.
     pub fn encode_push(self, event: &Event<'_>, out: &mut Vec<u8>) {
-        use centrifuge::Generation;
-        match self {
-            Self::CentrifugeV1Json => centrifuge::encode_push(Generation::V1, event, out),
-            Self::CentrifugeV2Json => centrifuge::encode_push(Generation::V2, event, out),
-        }
+        self.form().encode(false, event, out);
     }
 
     /// Whether its messages travel in text frames.
     pub fn is_text(self) -> bool {
         match self {
             Self::CentrifugeV1Json | Self::CentrifugeV2Json => true,
+            Self::CentrifugeV1Protobuf | Self::CentrifugeV2Protobuf => false,
         }
+    }
+
+    fn form(self) -> Form {
+        let (generation, encoding) = match self {
+            Self::CentrifugeV1Json => (Generation::V1, Encoding::Json),
+            Self::CentrifugeV2Json => (Generation::V2, Encoding::Json),
+            Self::CentrifugeV1Protobuf => (Generation::V1, Encoding::Protobuf),
+            Self::CentrifugeV2Protobuf => (Generation::V2, Encoding::Protobuf),
+        };
+        Form { generation, encoding }
     }
 }
 
@@ -199,6 +207,13 @@ impl Codec {
         }
     }
 
+    /// Whether tokens about a client instead of a user are good for its subscriptions.
+    pub fn takes_client_tokens(&self) -> bool {
+        match self {
+            Self::Centrifuge(codec) => codec.is_legacy(),
+        }
+    }
+
     /// Stable name for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -212,6 +227,4 @@ impl Codec {
 pub enum UpgradeError {
     #[error("unknown protocol version: cf_protocol_version must be v1 or v2")]
     ProtocolVersion,
-    #[error("the Protobuf encoding is not supported by this version")]
-    ProtobufUnsupported,
 }

@@ -9,7 +9,7 @@ use crate::wire::json::append_string;
 const REASON_BYTES_MAX: usize = 123;
 
 /// Code and message of an error reply, the same in both generations.
-pub(super) fn error(error: ClientError) -> (u64, &'static str) {
+pub(super) fn error(error: ClientError) -> (u32, &'static str) {
     match error {
         ClientError::Internal => (100, "internal server error"),
         ClientError::Unauthorized => (101, "unauthorized"),
@@ -28,7 +28,7 @@ pub(super) fn error(error: ClientError) -> (u64, &'static str) {
 }
 
 /// Code and reason of v2's unsubscribe push. From 2500 on, clients subscribe again.
-pub(super) fn unsubscribe(cause: DropCause) -> (u64, &'static str) {
+pub(super) fn unsubscribe(cause: DropCause) -> (u32, &'static str) {
     match cause {
         DropCause::Server => (2000, "server unsubscribe"),
         DropCause::InsufficientState => (2500, "insufficient state"),

@@ -4,7 +4,7 @@ use crate::core::disconnect::Disconnect;
 use crate::protocol::{Accepted, Codec as AnyCodec, UpgradeError, UpgradeRequest};
 use crate::wire::json::Object;
 
-use super::{Codec, Generation};
+use super::{Codec, Encoding, Generation};
 
 const PATH: &str = "/connection/websocket";
 const JSON_SUBPROTOCOL: &str = "centrifuge-json";
@@ -17,14 +17,13 @@ pub fn for_upgrade(request: &UpgradeRequest<'_>) -> Option<Result<Accepted, Upgr
 
 fn accept(request: &UpgradeRequest<'_>) -> Result<Accepted, UpgradeError> {
     let offers = |name: &str| request.subprotocols.split(',').any(|offered| offered.trim() == name);
-    let subprotocol = offers(JSON_SUBPROTOCOL).then_some(JSON_SUBPROTOCOL);
-    let protobuf = (subprotocol.is_none() && offers(PROTOBUF_SUBPROTOCOL))
+    // A client that offers one and does not get it back gives up.
+    let subprotocol = [JSON_SUBPROTOCOL, PROTOBUF_SUBPROTOCOL].into_iter().find(|name| offers(name));
+    let is_protobuf = subprotocol == Some(PROTOBUF_SUBPROTOCOL)
         || ["format", "cf_protocol", "protocol"]
             .iter()
             .any(|name| parameter(request.query, name) == Some("protobuf"));
-    if protobuf {
-        return Err(UpgradeError::ProtobufUnsupported);
-    }
+    let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
     let generation = match parameter(request.query, "cf_protocol_version") {
         None => None,
         Some("v1") => Some(Generation::V1),
@@ -32,7 +31,7 @@ fn accept(request: &UpgradeRequest<'_>) -> Result<Accepted, UpgradeError> {
         Some(_) => return Err(UpgradeError::ProtocolVersion),
     };
     let frame_pings = parameter(request.query, "cf_ws_frame_ping_pong") == Some("true");
-    Ok(Accepted { codec: AnyCodec::Centrifuge(Codec { generation, frame_pings }), subprotocol })
+    Ok(Accepted { codec: AnyCodec::Centrifuge(Codec { generation, encoding, frame_pings }), subprotocol })
 }
 
 /// The first value of a query parameter. What matters here is never percent-encoded.

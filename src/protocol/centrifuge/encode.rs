@@ -17,9 +17,9 @@ pub(super) fn append_id(tag: u32, out: &mut Vec<u8>) {
 }
 
 /// `"error":{…}`.
-pub(super) fn append_error((code, message): (u64, &str), temporary: bool, out: &mut Vec<u8>) {
+pub(super) fn append_error((code, message): (u32, &str), temporary: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"error\":{\"code\":");
-    append_u64(code, out);
+    append_u64(code.into(), out);
     out.extend_from_slice(b",\"message\":");
     append_string(message, out);
     if temporary {
@@ -254,12 +254,16 @@ fn append_body(data: &Payload, body: Body<'_>, out: &mut Vec<u8>) -> bool {
 }
 
 /// This dialect has no event names: they travel as the tag `event`, which wins over one of the publisher's.
-fn append_tags(publication: &Publication, out: &mut Vec<u8>) {
+pub(super) fn tags(publication: &Publication) -> impl Iterator<Item = (&str, &str)> {
     let event = publication.event.as_deref();
     let tags = publication.tags.iter().map(|(name, value)| (&**name, &**value));
-    let tags = tags.filter(|(name, _)| event.is_none() || *name != "event");
+    let tags = tags.filter(move |(name, _)| event.is_none() || *name != "event");
+    event.map(|event| ("event", event)).into_iter().chain(tags)
+}
+
+fn append_tags(publication: &Publication, out: &mut Vec<u8>) {
     let mut opening = b",\"tags\":{".as_slice();
-    for (name, value) in event.map(|event| ("event", event)).into_iter().chain(tags) {
+    for (name, value) in tags(publication) {
         out.extend_from_slice(opening);
         opening = b",";
         append_string(name, out);

@@ -1,9 +1,11 @@
+mod protobuf;
 mod subscriptions;
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::command::Method;
 use super::*;
 use crate::core::command::{Command, Connect, Subscribe};
 use crate::core::error::ClientError;
@@ -16,7 +18,7 @@ const CLIENT: ClientId = ClientId([0x11; 16]);
 const UUID: &str = "11111111-1111-1111-1111-111111111111";
 
 fn codec(generation: impl Into<Option<Generation>>) -> Codec {
-    Codec { generation: generation.into(), frame_pings: false }
+    Codec { generation: generation.into(), ..Codec::default() }
 }
 
 type Decoded = (Vec<(u32, Command)>, Result<(), Disconnect>);
@@ -57,6 +59,10 @@ fn publish(channel: &str, data: &str) -> Command {
 
 fn refresh(token: &str) -> Command {
     Command::Refresh { token: token.into() }
+}
+
+fn json_form(generation: Generation) -> Form {
+    Form { generation, encoding: Encoding::Json }
 }
 
 fn connected(expires_in_s: Option<u32>, ping_interval_s: u32) -> Event<'static> {
@@ -514,17 +520,25 @@ fn upgrades() {
         })
     };
     let path = "/connection/websocket";
-    let with = |generation, frame_pings| Codec { generation, frame_pings };
+    let with = |generation, frame_pings| Codec { generation, frame_pings, ..Codec::default() };
+    let protobuf = Codec { encoding: Encoding::Protobuf, ..Codec::default() };
     let plain = with(None, false);
     let table = [
         ("", "", Ok((plain, None))),
         ("", "centrifuge-json", Ok((plain, Some("centrifuge-json")))),
         ("", "foo, centrifuge-json ,centrifuge-protobuf", Ok((plain, Some("centrifuge-json")))),
         ("", "foo", Ok((plain, None))),
-        ("", "centrifuge-protobuf", Err(UpgradeError::ProtobufUnsupported)),
-        ("format=protobuf", "", Err(UpgradeError::ProtobufUnsupported)),
-        ("a=b&cf_protocol=protobuf", "", Err(UpgradeError::ProtobufUnsupported)),
-        ("protocol=protobuf", "centrifuge-json", Err(UpgradeError::ProtobufUnsupported)),
+        ("", "centrifuge-protobuf", Ok((protobuf, Some("centrifuge-protobuf")))),
+        ("", "foo,centrifuge-protobuf", Ok((protobuf, Some("centrifuge-protobuf")))),
+        ("format=protobuf", "", Ok((protobuf, None))),
+        ("format=protobuf", "centrifuge-protobuf", Ok((protobuf, Some("centrifuge-protobuf")))),
+        ("a=b&cf_protocol=protobuf", "", Ok((protobuf, None))),
+        ("protocol=protobuf", "centrifuge-json", Ok((protobuf, Some("centrifuge-json")))),
+        (
+            "format=protobuf&cf_protocol_version=v1",
+            "",
+            Ok((Codec { generation: Some(Generation::V1), ..protobuf }, None)),
+        ),
         ("cf_protocol=json", "", Ok((plain, None))),
         ("cf_protocol_version=v1", "", Ok((with(Some(Generation::V1), false), None))),
         ("x&cf_protocol_version=v2&", "", Ok((with(Some(Generation::V2), false), None))),
@@ -544,7 +558,8 @@ fn upgrades() {
 
 #[test]
 fn heartbeats_and_names() {
-    let pings = |generation| Codec { generation, frame_pings: true };
+    let pings = |generation| Codec { generation, frame_pings: true, ..Codec::default() };
+    let protobuf = |generation| Codec { generation, encoding: Encoding::Protobuf, ..Codec::default() };
     let table = [
         (codec(None), Heartbeat::Application, Variant::CentrifugeV2Json, "centrifuge"),
         (codec(Generation::V2), Heartbeat::Application, Variant::CentrifugeV2Json, "centrifuge-v2-json"),
@@ -552,6 +567,19 @@ fn heartbeats_and_names() {
         (pings(None), Heartbeat::Frame, Variant::CentrifugeV2Json, "centrifuge"),
         (pings(Some(Generation::V2)), Heartbeat::Frame, Variant::CentrifugeV2Json, "centrifuge-v2-json"),
         (pings(Some(Generation::V1)), Heartbeat::Frame, Variant::CentrifugeV1Json, "centrifuge-v1-json"),
+        (protobuf(None), Heartbeat::Application, Variant::CentrifugeV2Protobuf, "centrifuge"),
+        (
+            protobuf(Some(Generation::V2)),
+            Heartbeat::Application,
+            Variant::CentrifugeV2Protobuf,
+            "centrifuge-v2-protobuf",
+        ),
+        (
+            protobuf(Some(Generation::V1)),
+            Heartbeat::Frame,
+            Variant::CentrifugeV1Protobuf,
+            "centrifuge-v1-protobuf",
+        ),
     ];
     for (codec, heartbeat, variant, name) in table {
         assert_eq!((codec.heartbeat(), codec.variant(), codec.name()), (heartbeat, variant, name));
@@ -586,12 +614,12 @@ fn only_publications_are_taken_for_publications() {
     for generation in [Generation::V1, Generation::V2] {
         for event in &events {
             let text = encoded(generation, event);
-            assert_eq!(publication_channel(generation, text.as_bytes()), None, "{text}");
+            assert_eq!(json_form(generation).publication_channel(text.as_bytes()), None, "{text}");
         }
         for cut in
             ["", "{", "{\"push\":{\"channel\":", "{\"push\":{\"channel\":\"c", "{\"push\":{\"channel\":\"c\""]
         {
-            assert_eq!(publication_channel(generation, cut.as_bytes()), None, "{cut}");
+            assert_eq!(json_form(generation).publication_channel(cut.as_bytes()), None, "{cut}");
         }
     }
 }
@@ -677,7 +705,7 @@ proptest! {
             let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             let inner = value.get("push").or_else(|| value.get("result")).expect("a push");
             prop_assert_eq!(inner["channel"].as_str(), Some(channel.as_str()));
-            let found = publication_channel(generation, text.as_bytes());
+            let found = json_form(generation).publication_channel(text.as_bytes());
             prop_assert_eq!(found.as_deref(), Some(channel.as_str()));
         }
     }

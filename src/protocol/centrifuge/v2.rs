@@ -128,7 +128,7 @@ fn encode_push(event: &Event<'_>, out: &mut Vec<u8>) {
         Event::Dropped { channel, cause } => {
             let (code, reason) = codes::unsubscribe(cause);
             append_push(channel, b",\"unsubscribe\":{\"code\":", out);
-            append_u64(code, out);
+            append_u64(code.into(), out);
             out.extend_from_slice(b",\"reason\":");
             append_string(reason, out);
             out.extend_from_slice(b"}}}");
