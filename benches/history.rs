@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use polycast::core::history::History;
+use polycast::core::history::{History, Range};
 use polycast::core::ids::AppIndex;
 use polycast::core::publication::Position;
 use polycast::engine::memory::Memory;
@@ -40,8 +40,9 @@ fn history(criterion: &mut Criterion) {
         history.append(now_ms, SIZE, Arc::clone(&publication));
     }
     let since = Position { offset: history.position().offset - SIZE as u64, epoch: "epoch".into() };
+    let range = Range { since: Some(since), limit: SIZE as u32, reverse: false };
     criterion.bench_function("history/read 100 after a position", |bencher| {
-        bencher.iter(|| history.after(black_box(&since), SIZE).expect("it is kept").len());
+        bencher.iter(|| history.read(black_box(&range)).expect("the epoch is right").len());
     });
 
     let mut memory = Memory::new(1);
@@ -56,7 +57,8 @@ fn history(criterion: &mut Criterion) {
                 id: AskId(1),
                 channel: channel.clone(),
                 publication: Arc::clone(&publication),
-                keep: Some(Keep { size: SIZE as u32, ttl_s: 300 }),
+                keep: Some(Keep { size: SIZE as u32, ttl_s: 300, meta_ttl_s: 2_592_000 }),
+                terms: None,
             };
             memory.handle(now_ms, ask, &mut answers);
             answers.len()

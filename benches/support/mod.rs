@@ -151,7 +151,7 @@ impl World {
             operation: OperationId { index: u32::MAX, generation: u32::MAX },
             channel: ChannelKey { app: AppIndex(0), name: Arc::clone(channel) },
             publication: Arc::clone(publication),
-            skip_history: false,
+            terms: None,
         };
         self.input(Input::Letter { source: ShardId(0), letter });
     }

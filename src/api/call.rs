@@ -6,9 +6,11 @@ use crate::config::App;
 use crate::core::channel::check_name;
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
+use crate::core::history::Range;
 use crate::core::ids::ClientId;
 use crate::core::namespace::Namespace;
-use crate::core::publication::{Payload, Position};
+use crate::core::publication::{Payload, Position, Terms};
+use crate::engine::Stream;
 
 /// One thing a backend wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,15 @@ pub enum Call {
         pattern: Box<str>,
     },
     Info,
+    /// The channel is not checked yet.
+    History {
+        channel: Box<str>,
+        range: Range,
+    },
+    /// Forget what is kept of a channel, which is not checked yet.
+    HistoryRemove {
+        channel: Box<str>,
+    },
 }
 
 /// Names and values.
@@ -46,8 +57,8 @@ pub struct Message {
     pub data: Payload,
     /// In the publisher's order, no name twice.
     pub tags: Tags,
-    /// The publication is not kept, and not numbered.
-    pub skip_history: bool,
+    /// `None`: none beyond the usual.
+    pub terms: Option<Box<Terms>>,
 }
 
 /// What came of a call.
@@ -57,10 +68,12 @@ pub enum Answer {
     Published(Option<Position>),
     /// In the order of the channels.
     Broadcast(Vec<Result<Option<Position>, ApiError>>),
-    Disconnected,
+    /// Nothing is told but that it was done.
+    Done,
     /// As [`ChannelCount::merge`] leaves them.
     Channels(Vec<ChannelCount>),
     Info(Vec<NodeInfo>),
+    History(Stream),
 }
 
 /// A channel and its subscribers.

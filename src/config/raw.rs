@@ -182,8 +182,16 @@ pub(super) struct RawNamespace {
     pub allow_user_limited_channels: bool,
     pub history_size: u64,
     pub history_ttl: Duration,
+    /// [`HISTORY_META_TTL`] unless it is written.
+    pub history_meta_ttl: Option<Duration>,
+    pub allow_history_for_client: bool,
+    pub allow_history_for_subscriber: bool,
+    pub allow_history_for_anonymous: bool,
     pub slow_consumer: RawSlowConsumer,
 }
+
+/// Thirty days.
+pub(super) const HISTORY_META_TTL: Duration = Duration::from_s(30 * 24 * 3_600);
 
 /// [`SlowConsumer`] as it is written.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

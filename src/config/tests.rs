@@ -235,6 +235,10 @@ fn refusals_name_the_key_and_what_to_do() {
             "apps.0.namespaces.0.history_size: history needs both",
         ),
         (
+            app("[[apps.namespaces]]\nname = \"\"\nhistory_size = 1\nhistory_ttl = 9\nhistory_meta_ttl = 8"),
+            "apps.0.namespaces.0.history_meta_ttl: \"8s\" is not possible; positions must be remembered",
+        ),
+        (
             app("[[apps.namespaces]]\nname = \"\"\nhistory_size = 1\nhistory_ttl = \"300ms\""),
             "apps.0.namespaces.0.history_ttl: \"300ms\" is not possible; write whole seconds",
         ),

@@ -7,7 +7,9 @@ use std::ops::RangeInclusive;
 use super::duration::Duration;
 use super::error::{ConfigError, ConfigWarning};
 use super::network::Network;
-use super::raw::{RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawSecret, RawServer};
+use super::raw::{
+    HISTORY_META_TTL, RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawSecret, RawServer,
+};
 use super::{App, Centrifuge, Config, Limits, Server};
 use crate::auth::secret::Secret;
 use crate::auth::token::TOKEN_BYTES_MAX;
@@ -292,7 +294,8 @@ fn namespaces(app: &Table, raw: &[RawNamespace]) -> Result<Vec<Namespace>, Confi
         namespaces.push(namespace);
     }
     if !namespaces.iter().any(|namespace| namespace.name.is_empty()) {
-        namespaces.push(Namespace::default());
+        let unwritten = RawNamespace { name: Some(String::new()), ..RawNamespace::default() };
+        namespaces.push(namespace(app, &unwritten)?);
     }
     namespaces.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(namespaces)
@@ -311,6 +314,18 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
     }
     let history_ttl_s: u32 =
         table.number("history_ttl", raw.history_ttl.ms / 1_000, 0..=YEAR_S, "seconds")?;
+    let history_meta_ttl = raw.history_meta_ttl.unwrap_or(HISTORY_META_TTL);
+    if !history_meta_ttl.ms.is_multiple_of(1_000) {
+        let want = "write whole seconds, like \"720h\"";
+        return Err(table.value("history_meta_ttl", &format!("{}ms", history_meta_ttl.ms), want));
+    }
+    let history_meta_ttl_s: u32 =
+        table.number("history_meta_ttl", history_meta_ttl.ms / 1_000, 1..=YEAR_S, "seconds")?;
+    if history_size > 0 && history_meta_ttl_s < history_ttl_s {
+        let want =
+            "positions must be remembered at least as long as publications: write more than history_ttl";
+        return Err(table.value("history_meta_ttl", &format!("{history_meta_ttl_s}s"), want));
+    }
     let slow_consumer = SlowConsumer::from(raw.slow_consumer);
     if (history_size == 0) != (history_ttl_s == 0) {
         let half = if history_size == 0 { "history_size" } else { "history_ttl" };
@@ -329,6 +344,10 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
         allow_user_limited_channels: raw.allow_user_limited_channels,
         history_size,
         history_ttl_s,
+        history_meta_ttl_s,
+        allow_history_for_client: raw.allow_history_for_client,
+        allow_history_for_subscriber: raw.allow_history_for_subscriber,
+        allow_history_for_anonymous: raw.allow_history_for_anonymous,
         slow_consumer,
     })
 }

@@ -14,15 +14,25 @@ pub struct History {
     kept: VecDeque<(u64, Arc<Publication>)>,
 }
 
-/// Why a read cannot continue from the position asked for.
+/// The stream is another one than the position speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unrecoverable {
-    #[error("the stream's epoch has changed")]
-    Epoch,
-    #[error("publications after the position are no longer kept")]
-    Trimmed,
-    #[error("the position lies ahead of the stream")]
-    Ahead,
+#[error("the stream's epoch has changed")]
+pub struct EpochChanged;
+
+/// Which publications are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Range {
+    /// Only what came after this position, or before it if `reverse`; an empty epoch stands for the current one.
+    pub since: Option<Position>,
+    /// Publications at most; 0: none.
+    pub limit: u32,
+    /// Newest first.
+    pub reverse: bool,
+}
+
+impl Range {
+    /// No publications, only where the stream stands.
+    pub const TOP: Self = Self { since: None, limit: 0, reverse: false };
 }
 
 impl History {
@@ -53,22 +63,41 @@ impl History {
         Position { offset: self.top, epoch: Arc::clone(&self.epoch) }
     }
 
-    /// Up to `limit` publications after `since`, oldest first. Errors: see [`Unrecoverable`].
-    pub fn after(&self, since: &Position, limit: usize) -> Result<Vec<Numbered>, Unrecoverable> {
-        if since.epoch != self.epoch {
-            return Err(Unrecoverable::Epoch);
+    /// The publications of a range that are still kept: what was trimmed is left out, so whoever needs an unbroken
+    /// piece looks at the first offset ([`continues`]). A position ahead of the stream has nothing after it.
+    pub fn read(&self, range: &Range) -> Result<Vec<Numbered>, EpochChanged> {
+        let first = self.top + 1 - self.kept.len() as u64;
+        let (mut from, mut to) = (first, self.top + 1);
+        if let Some(since) = &range.since {
+            if !since.epoch.is_empty() && since.epoch != self.epoch {
+                return Err(EpochChanged);
+            }
+            if range.reverse {
+                to = since.offset.clamp(first, to);
+            } else {
+                from = since.offset.saturating_add(1).clamp(first, to);
+            }
         }
-        if since.offset > self.top {
-            return Err(Unrecoverable::Ahead);
+        let limit = u64::from(range.limit);
+        if range.reverse {
+            from = from.max(to.saturating_sub(limit));
+        } else {
+            to = to.min(from.saturating_add(limit));
         }
-        let missed = self.top - since.offset;
-        let skipped = (self.kept.len() as u64).checked_sub(missed).ok_or(Unrecoverable::Trimmed)?;
-        let first = since.offset + 1;
-        let kept = self.kept.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)).take(limit);
-        Ok(kept
-            .zip(first..)
+        let place = |offset: u64| usize::try_from(offset - first).unwrap_or(usize::MAX);
+        let kept = self.kept.range(place(from)..place(to)).zip(from..to);
+        let mut publications: Vec<Numbered> = kept
             .map(|((_, publication), offset)| Numbered { offset, publication: Arc::clone(publication) })
-            .collect())
+            .collect();
+        if range.reverse {
+            publications.reverse();
+        }
+        Ok(publications)
+    }
+
+    /// Forgets all publications. Positions go on.
+    pub fn clear(&mut self) {
+        self.kept.clear();
     }
 
     /// Publications kept.
@@ -79,6 +108,11 @@ impl History {
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
+}
+
+/// Whether publications, oldest first, begin right after the offset, or are none.
+pub fn continues(offset: u64, publications: &[Numbered]) -> bool {
+    publications.first().is_none_or(|first| first.offset == offset.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -102,30 +136,44 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_plain_list(size in 1_usize..8, count in 0_u64..30, since in 0_u64..35, limit in 0_usize..9,
-                                    ttl in 1_u64..40) {
+        fn agrees_with_a_plain_list(size in 1_usize..8, count in 0_u64..30, since in prop::option::of(0_u64..35),
+                                    limit in 0_u32..9, ttl in 1_u64..40, reverse: bool, names_epoch: bool) {
             let mut history = History::new("e".into());
             for number in 1..=count {
                 prop_assert_eq!(history.append(number, size, publication(number)), number);
             }
             history.trim(count, ttl);
-            let kept: Vec<u64> = (1..=count).rev().take(size).filter(|n| count - n < ttl).collect();
-            let got = history.after(&Position { offset: since, epoch: "e".into() }, limit);
-            if since > count {
-                prop_assert_eq!(got, Err(Unrecoverable::Ahead));
-            } else if count - since > kept.len() as u64 {
-                prop_assert_eq!(got, Err(Unrecoverable::Trimmed));
-            } else {
-                let offsets: Vec<u64> = got.unwrap().iter().map(|n| n.offset).collect();
-                let want: Vec<u64> = (since + 1..=count).take(limit).collect();
-                prop_assert_eq!(offsets, want);
+            let mut want: Vec<u64> = (1..=count).rev().take(size).filter(|n| count - n < ttl).collect();
+            want.retain(|n| since.is_none_or(|since| if reverse { *n < since } else { *n > since }));
+            if !reverse {
+                want.reverse();
             }
+            want.truncate(limit as usize);
+            let epoch = if names_epoch { "e" } else { "" };
+            let since = since.map(|offset| Position { offset, epoch: epoch.into() });
+            let got = history.read(&Range { since, limit, reverse }).expect("the epoch is right");
+            let offsets: Vec<u64> = got.iter().map(|n| n.offset).collect();
+            prop_assert_eq!(offsets, want);
+            prop_assert!(got.iter().all(|n| n.publication.time_ms == n.offset));
         }
     }
 
     #[test]
     fn another_epoch_is_another_stream() {
         let history = History::new("e".into());
-        assert_eq!(history.after(&Position { offset: 0, epoch: "f".into() }, 1), Err(Unrecoverable::Epoch));
+        let since = Some(Position { offset: 0, epoch: "f".into() });
+        assert_eq!(history.read(&Range { since, limit: 1, reverse: false }), Err(EpochChanged));
+    }
+
+    #[test]
+    fn a_cleared_history_goes_on_counting() {
+        let mut history = History::new("e".into());
+        history.append(0, 3, publication(1));
+        history.clear();
+        assert!(history.is_empty());
+        assert_eq!(history.append(0, 3, publication(2)), 2);
+        let all = history.read(&Range { limit: 9, ..Range::TOP }).expect("no position is named");
+        assert!(continues(1, &all) && !continues(0, &all));
+        assert!(continues(7, &[]));
     }
 }

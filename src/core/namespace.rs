@@ -27,6 +27,11 @@ pub struct Namespace {
     pub history_size: u32,
     /// Seconds a publication is kept.
     pub history_ttl_s: u32,
+    /// Seconds for which the position of a channel that nobody uses is remembered, at least.
+    pub history_meta_ttl_s: u32,
+    pub allow_history_for_client: bool,
+    pub allow_history_for_subscriber: bool,
+    pub allow_history_for_anonymous: bool,
     pub slow_consumer: SlowConsumer,
 }
 

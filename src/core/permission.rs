@@ -50,6 +50,43 @@ pub fn may_publish(
     if allowed { Ok(()) } else { Err(ClientError::PermissionDenied) }
 }
 
+/// Who may read something of a namespace's channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readers {
+    pub client: bool,
+    pub subscriber: bool,
+    pub anonymous: bool,
+}
+
+impl Readers {
+    /// Of the publications that are kept.
+    pub fn of_history(namespace: &Namespace) -> Self {
+        Self {
+            client: namespace.allow_history_for_client,
+            subscriber: namespace.allow_history_for_subscriber,
+            anonymous: namespace.allow_history_for_anonymous,
+        }
+    }
+}
+
+/// May the client read? `subscribed`: it hears the channel at this moment.
+///
+/// What happens in a channel that only some may hear is told only to those who hear it.
+pub fn may_read(
+    channel: &str,
+    readers: Readers,
+    who: Claimant<'_>,
+    subscribed: bool,
+) -> Result<(), ClientError> {
+    let by_namespace = if who.user.is_empty() { readers.anonymous } else { readers.client };
+    let allowed = match access(channel) {
+        _ if subscribed => readers.subscriber || by_namespace,
+        Access::Namespace => by_namespace,
+        Access::ServerToUser(_) | Access::Token | Access::Proof | Access::Users(_) => false,
+    };
+    if allowed { Ok(()) } else { Err(ClientError::PermissionDenied) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +146,29 @@ mod tests {
         assert_eq!(may_publish("chat", &subscriber, user, true), Ok(()));
         let nobody = Claimant { user: "", proven: false };
         assert_eq!(may_publish("chat", &open(), nobody, true), DENIED);
+    }
+
+    #[test]
+    fn reading_needs_an_option_and_in_restricted_channels_a_subscription() {
+        let readers = |client, subscriber, anonymous| Readers { client, subscriber, anonymous };
+        // (channel, user, subscribed, readers, allowed)
+        let table = [
+            ("chat", "42", false, readers(false, false, false), false),
+            ("chat", "42", true, readers(false, false, true), false),
+            ("chat", "42", false, readers(true, false, false), true),
+            ("chat", "42", false, readers(false, true, false), false),
+            ("chat", "42", true, readers(false, true, false), true),
+            ("chat", "", false, readers(true, true, false), false),
+            ("chat", "", true, readers(false, true, false), true),
+            ("chat", "", false, readers(false, false, true), true),
+            ("$chat", "42", false, readers(true, true, true), false),
+            ("$chat", "42", true, readers(true, false, false), true),
+            ("dialog#42", "42", false, readers(true, true, true), false),
+            ("private-a", "", true, readers(false, true, false), true),
+        ];
+        for (channel, user, subscribed, readers, allowed) in table {
+            let got = may_read(channel, readers, Claimant { user, proven: false }, subscribed);
+            assert_eq!(got.is_ok(), allowed, "{channel} {user:?} {subscribed} {readers:?}");
+        }
     }
 }

@@ -63,6 +63,19 @@ pub struct Publication {
     pub exclude: Option<Address>,
 }
 
+/// What a publisher asks for beyond publishing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// The publication is neither kept nor numbered.
+    pub skip_history: bool,
+    /// Publications of one channel with one key within five minutes are one publication.
+    pub idempotency_key: Option<Box<str>>,
+    /// Published only if it is greater than the latest one's; 0: always. For numbered channels.
+    pub version: u64,
+    /// Versions are compared only within one epoch; empty: with whatever was latest.
+    pub version_epoch: Box<str>,
+}
+
 /// Random text naming one life of a channel's stream; a new life has a new epoch.
 pub type Epoch = Arc<str>;
 

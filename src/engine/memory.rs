@@ -4,15 +4,21 @@
 //! cost nothing here but their subscription mark; positions of numbered ones live in a bounded table, and the
 //! longest unused is forgotten first: its channel then begins a new life with a new epoch.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::{Answer, Ask, ChannelKey, EngineError, Keep, Stream};
 use crate::core::history::History;
-use crate::core::publication::{Epoch, Numbered};
+use crate::core::publication::{Epoch, Numbered, Position, Publication, Terms};
 
 /// Streams kept per shard.
 const STREAMS_MAX: usize = 65_536;
+
+/// How long a publication is known by its idempotency key, in milliseconds.
+const KEY_LIFE_MS: u64 = 5 * 60 * 1_000;
+
+/// Idempotency keys known at once, per shard; the oldest is forgotten first.
+const KEYS_MAX: usize = 65_536;
 
 /// Streams and subscriptions of one shard's channels.
 #[derive(Debug)]
@@ -21,7 +27,11 @@ pub struct Memory {
     /// Use number → channel, oldest first; every stream appears once.
     by_use: BTreeMap<u64, ChannelKey>,
     uses: u64,
+    /// The stream whose old publications are looked for next: one per use of another, so that memory of streams
+    /// that nobody uses comes back.
+    swept: u64,
     subscribed: HashSet<ChannelKey>,
+    keys: Keys,
     epochs: Epochs,
 }
 
@@ -29,6 +39,38 @@ pub struct Memory {
 struct Kept {
     history: History,
     used: u64,
+    used_ms: u64,
+    ttl_ms: u64,
+    version: u64,
+    version_epoch: Box<str>,
+}
+
+/// A publication as its publisher names it.
+type PublicationKey = (ChannelKey, Box<str>);
+
+/// Where publications with an idempotency key have gone.
+#[derive(Debug, Default)]
+struct Keys {
+    positions: HashMap<PublicationKey, Option<Position>>,
+    /// Oldest first, with the moment it is forgotten.
+    ends: VecDeque<(u64, PublicationKey)>,
+}
+
+impl Keys {
+    fn find(&mut self, now_ms: u64, key: &PublicationKey) -> Option<Option<Position>> {
+        while let Some((end_ms, _)) = self.ends.front()
+            && (*end_ms <= now_ms || self.ends.len() >= KEYS_MAX)
+            && let Some((_, key)) = self.ends.pop_front()
+        {
+            self.positions.remove(&key);
+        }
+        self.positions.get(key).cloned()
+    }
+
+    fn insert(&mut self, now_ms: u64, key: PublicationKey, position: Option<Position>) {
+        self.positions.insert(key.clone(), position);
+        self.ends.push_back((now_ms + KEY_LIFE_MS, key));
+    }
 }
 
 /// Source of epochs: short texts that do not repeat within a process nor, but for chance, across processes.
@@ -60,7 +102,9 @@ impl Memory {
             streams: HashMap::new(),
             by_use: BTreeMap::new(),
             uses: 0,
+            swept: 0,
             subscribed: HashSet::new(),
+            keys: Keys::default(),
             epochs: Epochs { seed, next: 0 },
         }
     }
@@ -75,37 +119,63 @@ impl Memory {
             Ask::Unsubscribe { channel } => {
                 self.subscribed.remove(&channel);
             }
-            Ask::Publish { id, channel, publication, keep } => {
-                let numbering = keep.map(|keep| {
-                    let kept = self.stream(now_ms, &channel, keep);
-                    kept.history.append(now_ms, keep.size as usize, Arc::clone(&publication));
-                    kept.history.position()
-                });
-                if self.subscribed.contains(&channel) {
-                    let (offset, epoch) = numbering.as_ref().map_or((0, Arc::from("")), |position| {
-                        (position.offset, Arc::clone(&position.epoch))
-                    });
-                    answers.push(Answer::Delivery {
-                        channel,
-                        epoch,
-                        numbered: Numbered { offset, publication },
-                    });
-                }
-                answers.push(Answer::Published { id, result: Ok(numbering) });
+            Ask::Publish { id, channel, publication, keep, terms } => {
+                let result = self.publish(now_ms, channel, publication, (keep, terms), answers);
+                answers.push(Answer::Published { id, result: Ok(result) });
             }
-            Ask::History { id, channel, since, limit, keep } => {
-                let kept = self.stream(now_ms, &channel, keep);
-                let publications = match since {
-                    None => Ok(Vec::new()),
-                    Some(since) => {
-                        kept.history.after(&since, limit as usize).map_err(|_| EngineError::Unrecoverable)
-                    }
-                };
-                let top = kept.history.position();
+            Ask::History { id, channel, range, keep } => {
+                let history = &self.stream(now_ms, &channel, keep).history;
+                let publications = history.read(&range).map_err(|_| EngineError::Unrecoverable);
+                let top = history.position();
                 let result = publications.map(|publications| Stream { top, publications });
                 answers.push(Answer::History { id, result });
             }
+            Ask::RemoveHistory { id, channel } => {
+                if let Some(kept) = self.streams.get_mut(&channel) {
+                    kept.history.clear();
+                }
+                answers.push(Answer::HistoryRemoved { id, result: Ok(()) });
+            }
         }
+    }
+
+    fn publish(
+        &mut self,
+        now_ms: u64,
+        channel: ChannelKey,
+        publication: Arc<Publication>,
+        (keep, terms): (Option<Keep>, Option<Box<Terms>>),
+        answers: &mut Vec<Answer>,
+    ) -> Option<Position> {
+        let Terms { idempotency_key, version, version_epoch, .. } =
+            terms.map(|terms| *terms).unwrap_or_default();
+        let key = idempotency_key.map(|key| (channel.clone(), key));
+        if let Some(earlier) = key.as_ref().and_then(|key| self.keys.find(now_ms, key)) {
+            return earlier;
+        }
+        let mut position = None;
+        if let Some(keep) = keep {
+            let kept = self.stream(now_ms, &channel, keep);
+            let is_comparable = version_epoch.is_empty() || version_epoch == kept.version_epoch;
+            if version > 0 && is_comparable && version <= kept.version {
+                return Some(kept.history.position());
+            }
+            if version > 0 {
+                (kept.version, kept.version_epoch) = (version, version_epoch);
+            }
+            kept.history.append(now_ms, keep.size as usize, Arc::clone(&publication));
+            position = Some(kept.history.position());
+        }
+        if let Some(key) = key {
+            self.keys.insert(now_ms, key, position.clone());
+        }
+        if self.subscribed.contains(&channel) {
+            let (offset, epoch) = position
+                .as_ref()
+                .map_or((0, Arc::from("")), |position| (position.offset, Arc::clone(&position.epoch)));
+            answers.push(Answer::Delivery { channel, epoch, numbered: Numbered { offset, publication } });
+        }
+        position
     }
 
     /// Streams held.
@@ -119,33 +189,75 @@ impl Memory {
     }
 
     fn stream(&mut self, now_ms: u64, channel: &ChannelKey, keep: Keep) -> &mut Kept {
+        self.sweep(now_ms);
+        let meta_ttl_ms = u64::from(keep.meta_ttl_s) * 1_000;
+        let is_over = |kept: &Kept| now_ms.saturating_sub(kept.used_ms) >= meta_ttl_ms;
+        // A stream that somebody hears goes on, however quiet it is.
+        if self.streams.get(channel).is_some_and(is_over) && !self.subscribed.contains(channel) {
+            self.forget(channel);
+        }
         if !self.streams.contains_key(channel) {
             if self.streams.len() >= STREAMS_MAX
                 && let Some((_, oldest)) = self.by_use.pop_first()
             {
                 self.streams.remove(&oldest);
             }
-            let kept = Kept { history: History::new(self.epochs.next()), used: 0 };
+            let kept = Kept {
+                history: History::new(self.epochs.next()),
+                used: 0,
+                used_ms: now_ms,
+                ttl_ms: 0,
+                version: 0,
+                version_epoch: Box::default(),
+            };
             self.streams.insert(channel.clone(), kept);
         }
         self.uses += 1;
         let kept = self.streams.get_mut(channel).expect("inserted above if it was missing");
         self.by_use.remove(&kept.used);
-        kept.used = self.uses;
+        (kept.used, kept.used_ms, kept.ttl_ms) = (self.uses, now_ms, u64::from(keep.ttl_s) * 1_000);
         self.by_use.insert(self.uses, channel.clone());
-        kept.history.trim(now_ms, u64::from(keep.ttl_s) * 1_000);
+        kept.history.trim(now_ms, kept.ttl_ms);
         kept
+    }
+
+    fn forget(&mut self, channel: &ChannelKey) {
+        if let Some(kept) = self.streams.remove(channel) {
+            self.by_use.remove(&kept.used);
+        }
+    }
+
+    /// Drops what is too old in one more stream, whoever is the next.
+    fn sweep(&mut self, now_ms: u64) {
+        let next = self.by_use.range(self.swept..).next().or_else(|| self.by_use.first_key_value());
+        let Some((used, channel)) = next else { return };
+        // The latest one is followed by the first: otherwise the streams in use would be all that is ever looked at.
+        self.swept = if *used == self.uses { 0 } else { used + 1 };
+        if let Some(kept) = self.streams.get_mut(channel) {
+            kept.history.trim(now_ms, kept.ttl_ms);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::history::Range;
     use crate::core::ids::AppIndex;
-    use crate::core::publication::{Payload, Publication};
+    use crate::core::publication::Payload;
     use crate::engine::AskId;
 
     fn publish(memory: &mut Memory, name: &str, keep: Option<Keep>) -> Vec<Answer> {
+        publish_on(memory, 0, name, keep, Terms::default())
+    }
+
+    fn publish_on(
+        memory: &mut Memory,
+        now_ms: u64,
+        name: &str,
+        keep: Option<Keep>,
+        terms: Terms,
+    ) -> Vec<Answer> {
         let publication = Publication {
             data: Payload::Json(b"1".as_slice().into()),
             event: None,
@@ -157,9 +269,111 @@ mod tests {
         };
         let channel = ChannelKey { app: AppIndex(0), name: name.into() };
         let mut answers = Vec::new();
-        let ask = Ask::Publish { id: AskId(1), channel, publication: Arc::new(publication), keep };
-        memory.handle(0, ask, &mut answers);
+        let (publication, terms) = (Arc::new(publication), Some(Box::new(terms)));
+        let ask = Ask::Publish { id: AskId(1), channel, publication, keep, terms };
+        memory.handle(now_ms, ask, &mut answers);
         answers
+    }
+
+    fn position(answers: &[Answer]) -> Position {
+        match answers {
+            [.., Answer::Published { result: Ok(Some(position)), .. }] => position.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const KEEP: Option<Keep> = Some(Keep { size: 2, ttl_s: 10, meta_ttl_s: 100 });
+
+    #[test]
+    fn one_key_is_one_publication_for_five_minutes() {
+        let mut memory = Memory::new(7);
+        let channel = ChannelKey { app: AppIndex(0), name: "a".into() };
+        memory.handle(0, Ask::Subscribe { id: AskId(2), channel }, &mut Vec::new());
+        let terms = |key: &str| Terms { idempotency_key: Some(key.into()), ..Terms::default() };
+        // (now_ms, channel, key, keep, offset, delivered)
+        let table = [
+            (0, "a", "k", KEEP, 1, true),
+            (1, "a", "k", KEEP, 1, false),
+            (2, "a", "l", KEEP, 2, true),
+            (299_999, "a", "k", KEEP, 1, false),
+            (300_000, "a", "k", KEEP, 3, true),
+            (300_001, "b", "k", KEEP, 1, false),
+        ];
+        for (now_ms, name, key, keep, offset, is_delivered) in table {
+            let answers = publish_on(&mut memory, now_ms, name, keep, terms(key));
+            assert_eq!(position(&answers).offset, offset, "{now_ms} {key}");
+            assert_eq!(answers.len() == 2, is_delivered, "{now_ms} {key}");
+        }
+        // Also where nothing is numbered.
+        assert_eq!(publish_on(&mut memory, 300_002, "a", None, terms("m")).len(), 2);
+        let again = publish_on(&mut memory, 300_003, "a", None, terms("m"));
+        assert_eq!(again, [Answer::Published { id: AskId(1), result: Ok(None) }]);
+    }
+
+    #[test]
+    fn only_a_newer_version_is_taken() {
+        let mut memory = Memory::new(7);
+        // (version, epoch, offset after it)
+        let table = [
+            (5, "", 1),
+            (5, "", 1),
+            (4, "", 1),
+            (6, "", 2),
+            (0, "", 3),
+            (6, "e", 4),
+            (6, "e", 4),
+            (6, "", 4),
+        ];
+        for (version, epoch, offset) in table {
+            let terms = Terms { version, version_epoch: epoch.into(), ..Terms::default() };
+            let answers = publish_on(&mut memory, 0, "a", KEEP, terms);
+            assert_eq!(position(&answers).offset, offset, "{version} {epoch:?}");
+        }
+    }
+
+    #[test]
+    fn an_unused_stream_begins_a_new_life() {
+        let mut memory = Memory::new(7);
+        let at =
+            |memory: &mut Memory, now_ms| position(&publish_on(memory, now_ms, "a", KEEP, Terms::default()));
+        let first = at(&mut memory, 0);
+        let second = at(&mut memory, 99_999);
+        assert_eq!((second.offset, &second.epoch), (2, &first.epoch));
+        let third = at(&mut memory, 199_999);
+        assert_eq!(third.offset, 1);
+        assert_ne!(third.epoch, first.epoch);
+    }
+
+    #[test]
+    fn memory_of_unused_streams_comes_back() {
+        let mut memory = Memory::new(7);
+        for name in ["a", "b", "c"] {
+            publish(&mut memory, name, KEEP);
+        }
+        for _ in 0..5 {
+            publish_on(&mut memory, 20_000, "d", KEEP, Terms::default());
+        }
+        let kept = memory.streams.iter().filter(|(_, kept)| !kept.history.is_empty());
+        assert_eq!(kept.map(|(channel, _)| &*channel.name).collect::<Vec<_>>(), ["d"]);
+    }
+
+    #[test]
+    fn a_removed_history_keeps_its_position() {
+        let mut memory = Memory::new(7);
+        publish(&mut memory, "a", KEEP);
+        let channel = ChannelKey { app: AppIndex(0), name: "a".into() };
+        let mut answers = Vec::new();
+        memory.handle(0, Ask::RemoveHistory { id: AskId(2), channel: channel.clone() }, &mut answers);
+        assert_eq!(answers, [Answer::HistoryRemoved { id: AskId(2), result: Ok(()) }]);
+        let range = Range { limit: 9, ..Range::TOP };
+        answers.clear();
+        memory.handle(
+            0,
+            Ask::History { id: AskId(3), channel, range, keep: KEEP.expect("set") },
+            &mut answers,
+        );
+        let [Answer::History { result: Ok(stream), .. }] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!((stream.top.offset, stream.publications.len()), (1, 0));
     }
 
     #[test]
@@ -182,7 +396,7 @@ mod tests {
     #[test]
     fn the_longest_unused_stream_is_forgotten_first() {
         let mut memory = Memory::new(7);
-        let keep = Some(Keep { size: 1, ttl_s: 1 });
+        let keep = Some(Keep { size: 1, ttl_s: 1, meta_ttl_s: 9 });
         for number in 0..=STREAMS_MAX {
             publish(&mut memory, &format!("c{}", number % STREAMS_MAX), keep);
         }

@@ -16,8 +16,9 @@ pub mod memory;
 
 use std::sync::Arc;
 
+use crate::core::history::Range;
 use crate::core::ids::AppIndex;
-use crate::core::publication::{Numbered, Position, Publication};
+use crate::core::publication::{Numbered, Position, Publication, Terms};
 
 /// A channel as engines and other shards name it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,19 +38,32 @@ pub struct Keep {
     pub size: u32,
     /// Seconds; at least 1.
     pub ttl_s: u32,
+    /// Seconds for which an unused stream's position is remembered, at least; then it may begin a new life.
+    pub meta_ttl_s: u32,
 }
 
 /// What an owner wants of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
     /// Take a publication, number it if `keep` says so, deliver it to every subscribed node.
-    Publish { id: AskId, channel: ChannelKey, publication: Arc<Publication>, keep: Option<Keep> },
+    ///
+    /// `terms`: a publication that repeats an earlier one's key, or whose version is not newer, is not taken; the
+    /// answer tells the position of the earlier one or where the stream stands.
+    Publish {
+        id: AskId,
+        channel: ChannelKey,
+        publication: Arc<Publication>,
+        keep: Option<Keep>,
+        terms: Option<Box<Terms>>,
+    },
     /// This node wants the channel's deliveries.
     Subscribe { id: AskId, channel: ChannelKey },
     /// This node wants no more of them. Not answered.
     Unsubscribe { channel: ChannelKey },
-    /// Where the stream stands and, with `since`, what came after that position.
-    History { id: AskId, channel: ChannelKey, since: Option<Position>, limit: u32, keep: Keep },
+    /// Where the stream stands, and what of the range is still kept.
+    History { id: AskId, channel: ChannelKey, range: Range, keep: Keep },
+    /// Forget the channel's publications; positions go on.
+    RemoveHistory { id: AskId, channel: ChannelKey },
 }
 
 /// What the engine says.
@@ -68,6 +82,10 @@ pub enum Answer {
         id: AskId,
         result: Result<Stream, EngineError>,
     },
+    HistoryRemoved {
+        id: AskId,
+        result: Result<(), EngineError>,
+    },
     /// A publication for this node. `numbered.offset` 0 and an empty `epoch`: not numbered.
     Delivery {
         channel: ChannelKey,
@@ -81,7 +99,7 @@ pub enum Answer {
 pub struct Stream {
     /// Where the stream stands.
     pub top: Position,
-    /// What came after `since`, oldest first; empty without `since`.
+    /// In the order asked for. What is no longer kept is missing: see [`crate::core::history::continues`].
     pub publications: Vec<Numbered>,
 }
 
@@ -90,7 +108,7 @@ pub struct Stream {
 pub enum EngineError {
     #[error("the engine is not available")]
     Unavailable,
-    /// Only for [`Ask::History`] with `since`.
-    #[error("the position can no longer be recovered")]
+    /// Only for [`Ask::History`] with a position: the stream is another one.
+    #[error("the stream's epoch has changed")]
     Unrecoverable,
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::http::ApiTarget;
-use super::letter::{Findings, OperationId, Question};
+use super::letter::{Findings, Found, Lookup, OperationId, Question};
 use super::waiting::Ticket;
 use super::{Operation, Shard};
 use crate::api::call::{Answer, ApiError, Call, ChannelCount, Message, NodeInfo, check_channel};
 use crate::api::centrifugo::{Batch, Style, append_answer, parse};
 use crate::core::error::ClientError;
 use crate::core::ids::{AppIndex, ConnectionId, Slot};
-use crate::core::publication::{Position, Publication};
+use crate::core::publication::{Position, Publication, Terms};
 use crate::wire::http::append_response;
 
 /// One request whose answers are gathered.
@@ -87,17 +87,16 @@ impl Shard {
     fn carry_out_call(&mut self, gather: OperationId, call: usize, app: AppIndex, asked: Call) {
         match asked {
             Call::Publish { channel, message } => {
-                if let Err(error) = check_channel(&self.config.apps[usize::from(app.0)], &channel) {
+                if let Err(error) = self.check_publication(app, &channel, message.terms.as_deref()) {
                     return self.set_answer(gather, call, Err(error));
                 }
                 let part = Part { gather, call, channel: None };
-                let skip_history = message.skip_history;
-                let publication = Arc::new(self.publication(message));
-                self.publish_part(part, app, &channel, publication, skip_history);
+                let (publication, terms) = self.publication(message);
+                self.publish_part(part, app, &channel, Arc::new(publication), terms);
             }
             Call::Broadcast { channels, message } => self.broadcast(gather, call, app, &channels, message),
             Call::Disconnect { user, client, whitelist, disconnect } => {
-                self.set_answer(gather, call, Ok(Answer::Disconnected));
+                self.set_answer(gather, call, Ok(Answer::Done));
                 self.survey(gather, call, Question::Disconnect { app, user, client, whitelist, disconnect });
             }
             Call::Channels { pattern } => {
@@ -108,6 +107,12 @@ impl Shard {
                 let node = self.node_info();
                 self.set_answer(gather, call, Ok(Answer::Info(vec![node])));
                 self.survey(gather, call, Question::Info { app });
+            }
+            Call::History { channel, range } => {
+                self.lookup_part(Part { gather, call, channel: None }, app, &channel, Lookup::History(range));
+            }
+            Call::HistoryRemove { channel } => {
+                self.lookup_part(Part { gather, call, channel: None }, app, &channel, Lookup::RemoveHistory);
             }
         }
     }
@@ -120,24 +125,32 @@ impl Shard {
         channels: &[Box<str>],
         message: Message,
     ) {
-        let skip_history = message.skip_history;
-        let publication = Arc::new(self.publication(message));
-        let checked: Vec<Result<(), ApiError>> = channels
-            .iter()
-            .map(|channel| check_channel(&self.config.apps[usize::from(app.0)], channel).map(|_| ()))
-            .collect();
+        let (publication, terms) = self.publication(message);
+        let publication = Arc::new(publication);
+        let checked: Vec<Result<(), ApiError>> =
+            channels.iter().map(|channel| self.check_publication(app, channel, terms.as_deref())).collect();
         let results = checked.iter().map(|result| result.map(|()| None)).collect();
         self.set_answer(gather, call, Ok(Answer::Broadcast(results)));
         for (index, (channel, result)) in channels.iter().zip(&checked).enumerate() {
             if result.is_ok() {
                 let part = Part { gather, call, channel: Some(index) };
-                self.publish_part(part, app, channel, Arc::clone(&publication), skip_history);
+                self.publish_part(part, app, channel, Arc::clone(&publication), terms.clone());
             }
         }
     }
 
-    fn publication(&self, message: Message) -> Publication {
-        Publication {
+    fn check_publication(&self, app: AppIndex, channel: &str, terms: Option<&Terms>) -> Result<(), ApiError> {
+        let namespace = check_channel(&self.config.apps[usize::from(app.0)], channel)?;
+        match terms {
+            Some(terms) if terms.version > 0 && (terms.skip_history || !namespace.is_numbered()) => {
+                Err(ApiError::NotAvailable { feature: "version, where no history is kept" })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn publication(&self, message: Message) -> (Publication, Option<Box<Terms>>) {
+        let publication = Publication {
             data: message.data,
             event: None,
             publisher: None,
@@ -145,7 +158,8 @@ impl Shard {
             time_ms: self.now.unix_ms,
             delta: false,
             exclude: None,
-        }
+        };
+        (publication, message.terms)
     }
 
     fn publish_part(
@@ -154,14 +168,44 @@ impl Shard {
         app: AppIndex,
         channel: &str,
         publication: Arc<Publication>,
-        skip_history: bool,
+        terms: Option<Box<Terms>>,
     ) {
         self.counters.publishes_api += 1;
         if let Some(gather) = self.gathers.get_mut(part.gather) {
             gather.remaining += 1;
         }
         let operation = self.begin(Operation::Backend(part));
-        self.route_publication(operation, app, channel, publication, skip_history);
+        self.route_publication(operation, app, channel, publication, terms);
+    }
+
+    fn lookup_part(&mut self, part: Part, app: AppIndex, channel: &str, lookup: Lookup) {
+        let namespace = match check_channel(&self.config.apps[usize::from(app.0)], channel) {
+            Ok(namespace) => namespace,
+            Err(error) => return self.set_answer(part.gather, part.call, Err(error)),
+        };
+        let missing = match &lookup {
+            Lookup::History(_) | Lookup::RemoveHistory if namespace.is_numbered() => None,
+            Lookup::History(_) | Lookup::RemoveHistory => Some("history, which the namespace does not keep"),
+        };
+        if let Some(feature) = missing {
+            return self.set_answer(part.gather, part.call, Err(ApiError::NotAvailable { feature }));
+        }
+        if let Some(gather) = self.gathers.get_mut(part.gather) {
+            gather.remaining += 1;
+        }
+        let operation = self.begin(Operation::Backend(part));
+        self.route_lookup(operation, app, channel, lookup);
+    }
+
+    /// The owner's answer to a backend's question about one channel.
+    pub(super) fn backend_looked_up(&mut self, part: &Part, result: Result<Found, ClientError>) {
+        let answer = match result {
+            Ok(Found::History(stream)) => Ok(Answer::History(stream)),
+            Ok(Found::HistoryRemoved) => Ok(Answer::Done),
+            Err(error) => Err(error.into()),
+        };
+        self.set_answer(part.gather, part.call, answer);
+        self.part_answered(part.gather);
     }
 
     /// The owner's answer to one publication of a backend.

@@ -9,9 +9,10 @@ use crate::api::call::ChannelCount;
 use crate::config::Config;
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
+use crate::core::history::Range;
 use crate::core::ids::{AppIndex, ClientId};
-use crate::core::publication::{Numbered, Position, Publication};
-use crate::engine::ChannelKey;
+use crate::core::publication::{Numbered, Position, Publication, Terms};
+use crate::engine::{ChannelKey, Stream};
 use crate::metrics::Snapshot;
 
 /// Names an operation at the shard that waits for its answer; an answer to a forgotten one is ignored.
@@ -38,11 +39,15 @@ pub enum Letter {
         operation: OperationId,
         channel: ChannelKey,
         publication: Arc<Publication>,
-        /// It is neither kept nor numbered.
-        skip_history: bool,
+        /// `None`: none beyond the usual.
+        terms: Option<Box<Terms>>,
     },
     /// From the owner: the publication has its place, or the publisher should try again.
     Published { operation: OperationId, result: Result<Option<Position>, ClientError> },
+    /// To the owner: somebody wants to know, or to remove, what it keeps of the channel.
+    Lookup { operation: OperationId, channel: ChannelKey, lookup: Lookup },
+    /// From the owner: the answer to a lookup.
+    Found { operation: OperationId, result: Result<Found, ClientError> },
     /// From the owner to every shard with subscribers, in the channel's order.
     Deliver(Arc<Delivery>),
     /// From the owner: publications are missing for good.
@@ -51,6 +56,21 @@ pub enum Letter {
     Survey { operation: OperationId, question: Arc<Question> },
     /// The answer to a survey.
     Surveyed { operation: OperationId, findings: Findings },
+}
+
+/// What an owner is asked about its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    History(Range),
+    /// Forget the publications that are kept.
+    RemoveHistory,
+}
+
+/// Answer to a [`Lookup`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    History(Stream),
+    HistoryRemoved,
 }
 
 /// A publication on its way to subscribers.

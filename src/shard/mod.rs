@@ -20,6 +20,7 @@ mod handles;
 mod http;
 pub mod input;
 pub mod letter;
+mod lookup;
 mod operations;
 pub mod outbox;
 mod owner;
@@ -51,7 +52,7 @@ use self::users::Users;
 use crate::config::Config;
 use crate::core::error::ClientError;
 use crate::core::ids::{AppIndex, ConnectionId, ShardId, Slot};
-use crate::core::publication::{Position, Publication};
+use crate::core::publication::{Position, Publication, Terms};
 use crate::core::time::Now;
 use crate::engine::ChannelKey;
 use crate::metrics::Snapshot;
@@ -133,6 +134,7 @@ pub struct Shard {
 enum Operation {
     Subscribe(subscribe::Joining),
     Publish(session::Publishing),
+    Lookup(lookup::LookingUp),
     /// One part of a backend's request.
     Backend(backend::Part),
 }
@@ -349,10 +351,14 @@ impl Shard {
             Letter::Joined { operation, result } => self.joined(operation, result),
             Letter::Leave { channel } => self.owner_leave(source, &channel),
             Letter::Count { channel, subscribers } => self.owner_count(source, &channel, subscribers),
-            Letter::Publish { operation, channel, publication, skip_history } => {
-                self.owner_publish(source, operation, channel, publication, skip_history);
+            Letter::Publish { operation, channel, publication, terms } => {
+                self.owner_publish(source, operation, channel, publication, terms);
             }
             Letter::Published { operation, result } => self.published(operation, result),
+            Letter::Lookup { operation, channel, lookup } => {
+                self.owner_lookup(source, operation, channel, lookup);
+            }
+            Letter::Found { operation, result } => self.looked_up(operation, result),
             Letter::Deliver(delivery) => {
                 if let Some(handle) = self.channels.find(delivery.channel.app, &delivery.channel.name) {
                     self.fan_out(handle, &delivery.numbered);
@@ -398,19 +404,24 @@ impl Shard {
         app: AppIndex,
         name: &str,
         publication: Arc<Publication>,
-        skip_history: bool,
+        terms: Option<Box<Terms>>,
     ) {
+        let (owner, channel) = self.owner_of(app, name);
+        if owner == self.id {
+            self.owner_publish(owner, operation, channel, publication, terms);
+        } else {
+            self.send(owner, Letter::Publish { operation, channel, publication, terms });
+        }
+    }
+
+    /// The shard that owns a channel, and the channel's key.
+    fn owner_of(&self, app: AppIndex, name: &str) -> (ShardId, ChannelKey) {
         let placement = self.channels.placement();
-        let owner = placement.owner(placement.hash(app, name));
         let channel = match self.channels.find(app, name) {
             Some(handle) => self.channels.get(handle).key.clone(),
             None => ChannelKey { app, name: Arc::from(name) },
         };
-        if owner == self.id {
-            self.owner_publish(owner, operation, channel, publication, skip_history);
-        } else {
-            self.send(owner, Letter::Publish { operation, channel, publication, skip_history });
-        }
+        (placement.owner(placement.hash(app, name)), channel)
     }
 
     /// The owner has taken, or refused, a publication that began here.
@@ -418,7 +429,7 @@ impl Shard {
         match self.operations.end(operation) {
             Some(Operation::Publish(publishing)) => self.client_published(&publishing, result),
             Some(Operation::Backend(part)) => self.backend_published(&part, result),
-            Some(Operation::Subscribe(_)) | None => {}
+            Some(Operation::Subscribe(_) | Operation::Lookup(_)) | None => {}
         }
     }
 

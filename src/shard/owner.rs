@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::input::Effect;
-use super::letter::{Delivery, Letter, OperationId};
+use super::letter::{Delivery, Found, Letter, OperationId};
 use crate::core::error::ClientError;
+use crate::core::history::{Range, continues};
 use crate::core::ids::ShardId;
-use crate::core::publication::{Numbered, Position, Publication};
+use crate::core::publication::{Numbered, Position, Publication, Terms};
 use crate::core::sequence::{Arrival, Sequence};
 use crate::engine::{Answer, Ask, AskId, ChannelKey, EngineError, Keep, Stream};
 
@@ -45,6 +46,11 @@ pub enum Asked {
         source: ShardId,
         operation: OperationId,
     },
+    /// For somebody who looks something up.
+    Lookup {
+        source: ShardId,
+        operation: OperationId,
+    },
     /// Before the channel goes live.
     Subscribe {
         channel: ChannelKey,
@@ -59,12 +65,20 @@ pub enum Asked {
     },
 }
 
-fn ask_id(id: OperationId) -> AskId {
+pub(super) fn ask_id(id: OperationId) -> AskId {
     AskId(u64::from(id.generation) << 32 | u64::from(id.index))
 }
 
-fn operation_id(id: AskId) -> OperationId {
+pub(super) fn operation_id(id: AskId) -> OperationId {
     OperationId { index: id.0 as u32, generation: (id.0 >> 32) as u32 }
+}
+
+/// What a client is told about an engine's failure.
+fn client_error(error: EngineError) -> ClientError {
+    match error {
+        EngineError::Unavailable => ClientError::Internal,
+        EngineError::Unrecoverable => ClientError::UnrecoverablePosition,
+    }
 }
 
 impl Shard {
@@ -157,16 +171,16 @@ impl Shard {
         operation: OperationId,
         channel: ChannelKey,
         publication: Arc<Publication>,
-        skip_history: bool,
+        terms: Option<Box<Terms>>,
     ) {
         let Some(keep) = self.keep(&channel) else {
             // The namespace went away between the publisher's check and here.
             self.answer_publish(source, operation, Err(ClientError::UnknownChannel));
             return;
         };
-        let keep = keep.filter(|_| !skip_history);
+        let keep = keep.filter(|_| !terms.as_ref().is_some_and(|terms| terms.skip_history));
         let id = ask_id(self.asks.begin(Asked::Publish { source, operation }));
-        self.effects.push(Effect::Ask(Ask::Publish { id, channel, publication, keep }));
+        self.effects.push(Effect::Ask(Ask::Publish { id, channel, publication, keep, terms }));
     }
 
     fn answer_publish(
@@ -183,9 +197,13 @@ impl Shard {
     }
 
     /// How long the channel's publications are kept; `None`: its namespace is not configured.
-    fn keep(&self, channel: &ChannelKey) -> Option<Option<Keep>> {
+    pub(super) fn keep(&self, channel: &ChannelKey) -> Option<Option<Keep>> {
         let namespace = self.config.apps[usize::from(channel.app.0)].namespace(&channel.name)?;
-        let keep = Keep { size: namespace.history_size, ttl_s: namespace.history_ttl_s };
+        let keep = Keep {
+            size: namespace.history_size,
+            ttl_s: namespace.history_ttl_s,
+            meta_ttl_s: namespace.history_meta_ttl_s,
+        };
         Some(namespace.is_numbered().then_some(keep))
     }
 
@@ -205,8 +223,17 @@ impl Shard {
             Answer::History { id, result } => match self.asks.end(operation_id(id)) {
                 Some(Asked::Start { channel }) => self.stream_known(id, &channel, result),
                 Some(Asked::Fill { channel }) => self.gap_filled(id, &channel, result),
+                Some(Asked::Lookup { source, operation }) => {
+                    self.answer_lookup(source, operation, result.map(Found::History).map_err(client_error));
+                }
                 _ => {}
             },
+            Answer::HistoryRemoved { id, result } => {
+                if let Some(Asked::Lookup { source, operation }) = self.asks.end(operation_id(id)) {
+                    let result = result.map(|()| Found::HistoryRemoved).map_err(client_error);
+                    self.answer_lookup(source, operation, result);
+                }
+            }
             Answer::Delivery { channel, epoch, numbered } => self.delivered(&channel, epoch, numbered),
         }
     }
@@ -239,13 +266,14 @@ impl Shard {
     fn ask_history(&mut self, handle: u32, since: Option<Position>, keep: Keep) {
         let key = self.channels.get(handle).key.clone();
         let limit = if since.is_some() { FILL_LIMIT } else { 0 };
+        let range = Range { since: since.clone(), limit, reverse: false };
         let asked = match since {
             Some(_) => Asked::Fill { channel: key.clone() },
             None => Asked::Start { channel: key.clone() },
         };
         let id = ask_id(self.asks.begin(asked));
         self.channels.get_mut(handle).owner.get_or_insert_default().asked = Some(id);
-        self.effects.push(Effect::Ask(Ask::History { id, channel: key, since, limit, keep }));
+        self.effects.push(Effect::Ask(Ask::History { id, channel: key, range, keep }));
     }
 
     fn stream_known(&mut self, id: AskId, key: &ChannelKey, result: Result<Stream, EngineError>) {
@@ -357,6 +385,9 @@ impl Shard {
         let mut arrival = Arrival::Settled;
         let mut ready = std::mem::take(&mut self.ready);
         match result {
+            Ok(stream) if !continues(sequence.position().offset, &stream.publications) => {
+                arrival = Arrival::Broken;
+            }
             Ok(stream) => {
                 owner.failures = 0;
                 for numbered in stream.publications {

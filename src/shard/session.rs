@@ -8,7 +8,7 @@ use super::waiting::Ticket;
 use super::{Operation, Shard};
 use crate::auth::{Identity, TokenError, log_id, verify_connection};
 use crate::core::channel::check_name;
-use crate::core::command::{Command, ReadHistory, Request, Subscribe};
+use crate::core::command::{Command, Request, Subscribe};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::event::Event;
@@ -64,11 +64,11 @@ impl Shard {
             Command::Unsubscribe { channel } => self.unsubscribe(slot, tag, &channel),
             Command::Publish { channel, data } => self.publish(slot, tag, channel, data),
             Command::Refresh { token } => self.refresh(slot, tag, &token),
+            Command::History(asked) => self.history(slot, tag, asked),
             Command::Ping => self.reply(slot, &Event::Pong { tag }),
             Command::Pong => self.pong(slot),
             Command::Presence { channel }
             | Command::PresenceStats { channel }
-            | Command::History(ReadHistory { channel, .. })
             | Command::RefreshSubscription { channel, .. } => {
                 self.refuse(slot, tag, Some(&channel), ClientError::NotAvailable);
             }
@@ -302,7 +302,7 @@ impl Shard {
         let ticket = self.waiting(slot).promise();
         let publishing = Publishing { connection, tag, ticket, channel: channel.clone() };
         let operation = self.begin(Operation::Publish(publishing));
-        self.route_publication(operation, app, &channel, Arc::new(publication), false);
+        self.route_publication(operation, app, &channel, Arc::new(publication), None);
     }
 
     fn check_publish(&self, slot: Slot, name: &str, data: &Payload) -> Result<(), ClientError> {
@@ -314,9 +314,8 @@ impl Shard {
         if data.len() > self.config.limits.publication_bytes_max {
             return Err(ClientError::LimitExceeded);
         }
-        let known = self.channels.find(self.connections.app(slot), name);
-        let subscribed = known.is_some_and(|handle| cold.subscriptions.contains(handle));
-        may_publish(name, namespace, Claimant { user: &cold.user, proven: false }, subscribed)
+        let who = Claimant { user: &cold.user, proven: false };
+        may_publish(name, namespace, who, self.is_subscribed(slot, name))
     }
 
     /// The owner's answer to a client's publication.
@@ -334,12 +333,23 @@ impl Shard {
             Ok(_) => Event::Published { tag, channel },
             Err(error) => Event::Refused { tag, channel: Some(channel), error },
         };
+        self.complete_with(slot, ticket, &event);
+    }
+
+    /// Completes an awaited reply with an event.
+    pub(super) fn complete_with(&mut self, slot: Slot, ticket: Ticket, event: &Event<'_>) {
         let mut reply = Vec::new();
         if let Some(codec) = self.codec(slot) {
-            codec.encode(&event, &mut reply);
+            codec.encode(event, &mut reply);
         }
         self.complete_reply(slot, ticket, reply);
         self.note_blocked(slot);
+    }
+
+    /// Whether the client hears the channel.
+    pub(super) fn is_subscribed(&self, slot: Slot, name: &str) -> bool {
+        let known = self.channels.find(self.connections.app(slot), name);
+        known.is_some_and(|handle| self.connections.cold(slot).subscriptions.contains(handle))
     }
 
     fn pong(&mut self, slot: Slot) {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use polycast::core::history::Range;
 use polycast::core::publication::{Numbered, Payload, Position, Publication};
 use polycast::engine::memory::Memory;
 use polycast::engine::{Answer, Ask, AskId, ChannelKey, EngineError, Stream};
@@ -148,7 +149,8 @@ impl Slow {
         let (Ask::Publish { channel, .. }
         | Ask::Subscribe { channel, .. }
         | Ask::Unsubscribe { channel }
-        | Ask::History { channel, .. }) = &ask;
+        | Ask::History { channel, .. }
+        | Ask::RemoveHistory { channel, .. }) = &ask;
         let name = Arc::clone(&channel.name);
         let due_ms = now_ms + self.delay_ms();
         let channel = self.channels.entry(Arc::clone(&name)).or_default();
@@ -211,17 +213,24 @@ impl Slow {
                 entry.life += 1;
                 return Ok(());
             }
-            Ask::Publish { id, channel, publication, keep } => {
+            Ask::Publish { id, channel, publication, keep, .. } => {
                 let keep = keep.map(|keep| keep.size);
                 self.publish(shard, now_ms, (id, channel, publication, keep), ledger)?
             }
-            Ask::History { id, channel, since, limit, .. } => {
+            Ask::History { id, channel, range, .. } => {
                 let result = if self.fails(now_ms, 8) {
                     Err(EngineError::Unavailable)
                 } else {
-                    self.history(&channel, since.as_ref(), limit as usize)
+                    self.history(&channel, &range)
                 };
                 Answer::History { id, result }
+            }
+            Ask::RemoveHistory { id, channel } => {
+                let result = if self.fails(now_ms, 8) { Err(EngineError::Unavailable) } else { Ok(()) };
+                if result.is_ok() {
+                    self.channels.get_mut(&channel.name).expect("asks name their channel").kept.clear();
+                }
+                Answer::HistoryRemoved { id, result }
             }
         };
         let due_ms = now_ms + self.delay_ms();
@@ -282,26 +291,23 @@ impl Slow {
         }
     }
 
-    fn history(
-        &self,
-        channel: &ChannelKey,
-        since: Option<&Position>,
-        limit: usize,
-    ) -> Result<Stream, EngineError> {
+    fn history(&self, channel: &ChannelKey, range: &Range) -> Result<Stream, EngineError> {
         let entry = &self.channels[&channel.name];
         let top = Position { offset: entry.top, epoch: epoch(entry.epoch) };
-        let Some(since) = since else { return Ok(Stream { top, publications: Vec::new() }) };
-        let kept_from = entry.top + 1 - entry.kept.len() as u64;
-        if since.epoch != top.epoch || since.offset > top.offset || since.offset + 1 < kept_from {
+        if range.since.as_ref().is_some_and(|since| !since.epoch.is_empty() && since.epoch != top.epoch) {
             return Err(EngineError::Unrecoverable);
         }
-        let publications = entry
-            .kept
-            .iter()
-            .filter(|numbered| numbered.offset > since.offset)
-            .take(limit)
-            .cloned()
-            .collect();
+        let is_wanted = |numbered: &&Numbered| match (&range.since, range.reverse) {
+            (None, _) => true,
+            (Some(since), false) => numbered.offset > since.offset,
+            (Some(since), true) => numbered.offset < since.offset,
+        };
+        let limit = range.limit as usize;
+        let publications = if range.reverse {
+            entry.kept.iter().rev().filter(is_wanted).take(limit).cloned().collect()
+        } else {
+            entry.kept.iter().filter(is_wanted).take(limit).cloned().collect()
+        };
         Ok(Stream { top, publications })
     }
 }

@@ -3,6 +3,7 @@
 use super::Style;
 use crate::api::call::{Answer, ApiError, NodeInfo};
 use crate::core::publication::Position;
+use crate::protocol::centrifuge::append_history;
 use crate::wire::json::{append_string, append_u64};
 
 /// Appends the answer of one entry to `body`, which holds those before it and nothing else.
@@ -28,7 +29,8 @@ pub fn append_answer(style: Style, id: u32, answer: &Result<Answer, ApiError>, b
 fn append_result(answer: &Answer, body: &mut Vec<u8>) {
     match answer {
         Answer::Published(position) => append_position(position.as_ref(), body),
-        Answer::Disconnected => append("{}", body),
+        Answer::Done => append("{}", body),
+        Answer::History(stream) => append_history(&stream.publications, &stream.top, body),
         Answer::Broadcast(results) => {
             append("{\"responses\":[", body);
             append_list(results, body, |result, body| {

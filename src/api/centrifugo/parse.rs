@@ -10,14 +10,17 @@ use crate::api::call::{ApiError, BadRequest, Call, Message, Tags};
 use crate::api::pattern::PATTERN_BYTES_MAX;
 use crate::config::Limits;
 use crate::core::disconnect::Disconnect;
+use crate::core::history::Range;
 use crate::core::ids::ClientId;
-use crate::core::publication::Payload;
+use crate::core::publication::{Payload, Position, Terms};
 use crate::wire::json::{Json, JsonError, Object, Value, documents, without_raw_newlines};
 
 /// Commands of one request in the old style. An answer is longer than the shortest command.
 const COMMANDS_MAX: usize = 10_000;
 /// As much as a close frame carries (RFC 6455 section 5.5).
 const REASON_BYTES_MAX: usize = 123;
+/// Idempotency keys and epochs of versions are kept.
+const KEY_BYTES_MAX: usize = 255;
 
 /// Why a request is answered by its HTTP status alone, without carrying out any of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +110,8 @@ enum Method {
     Disconnect,
     Channels,
     Info,
+    History,
+    HistoryRemove,
     /// Centrifugo has it, this version has not.
     NotServed,
 }
@@ -119,8 +124,8 @@ const METHODS: [(&str, Method); 21] = [
     ("disconnect", Method::Disconnect),
     ("presence", Method::NotServed),
     ("presence_stats", Method::NotServed),
-    ("history", Method::NotServed),
-    ("history_remove", Method::NotServed),
+    ("history", Method::History),
+    ("history_remove", Method::HistoryRemove),
     ("channels", Method::Channels),
     ("info", Method::Info),
     ("rpc", Method::NotServed),
@@ -158,6 +163,12 @@ fn call(method: Method, params: Object<'_>, json: &mut Json, limits: &Limits) ->
             Ok(Call::Channels { pattern: pattern.into() })
         }
         Method::Info => Ok(Call::Info),
+        Method::History => history(params),
+        Method::HistoryRemove => {
+            let [channel] = read(params, ["channel"])?;
+            let channel = text("channel", channel)?.ok_or_else(|| missing("channel"))?;
+            Ok(Call::HistoryRemove { channel: channel.into() })
+        }
         Method::NotServed => Err(not_available("this version does not have the method")),
     }
 }
@@ -183,21 +194,11 @@ fn message<'t>(
             "version_epoch",
         ],
     )?;
-    // Each of these would change what a publish does; none may be passed over.
-    if text("idempotency_key", key)?.is_some() {
-        return Err(not_available("idempotency_key"));
-    }
+    // This would change what a publish does; it may not be passed over.
     if flag("delta", delta)? {
         return Err(not_available("delta"));
     }
-    let version = present(version).map_or(Some(0), Value::as_u64);
-    if version.ok_or_else(|| wrong_type("version", "a whole number"))? != 0 {
-        return Err(not_available("version"));
-    }
-    if text("version_epoch", epoch)?.is_some() {
-        return Err(not_available("version_epoch"));
-    }
-    let skip_history = flag("skip_history", skip_history)?;
+    let terms = self::terms(skip_history, key, version, epoch)?;
     let data = self::data(data, b64data, json)?;
     let tags = self::tags(tags)?;
     // Tags travel with the data to every subscriber, so they count.
@@ -205,7 +206,54 @@ fn message<'t>(
     if bytes > limits.publication_bytes_max {
         return Err(too_long("data with tags", limits.publication_bytes_max));
     }
-    Ok(([channel, channels], Message { data, tags, skip_history }))
+    Ok(([channel, channels], Message { data, tags, terms }))
+}
+
+/// What is asked for beyond publishing; `None`: nothing.
+fn terms(
+    skip_history: Option<Value<'_>>,
+    key: Option<Value<'_>>,
+    version: Option<Value<'_>>,
+    epoch: Option<Value<'_>>,
+) -> Result<Option<Box<Terms>>, ApiError> {
+    let key = text("idempotency_key", key)?;
+    if key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+        return Err(too_long("idempotency_key", KEY_BYTES_MAX));
+    }
+    let version = present(version).map_or(Some(0), Value::as_u64);
+    let version_epoch = text("version_epoch", epoch)?.unwrap_or_default();
+    if version_epoch.len() > KEY_BYTES_MAX {
+        return Err(too_long("version_epoch", KEY_BYTES_MAX));
+    }
+    let terms = Terms {
+        skip_history: flag("skip_history", skip_history)?,
+        idempotency_key: key.map(|key| key.into()),
+        version: version.ok_or_else(|| wrong_type("version", "a whole number"))?,
+        version_epoch: version_epoch.into(),
+    };
+    Ok((terms != Terms::default()).then(|| Box::new(terms)))
+}
+
+/// Without a limit only where the stream stands; with a negative one all there is.
+fn history(params: Object<'_>) -> Result<Call, ApiError> {
+    let [channel, limit, since, reverse] = read(params, ["channel", "limit", "since", "reverse"])?;
+    let channel = text("channel", channel)?.ok_or_else(|| missing("channel"))?;
+    let limit = present(limit).map_or(Some(0), Value::as_i64);
+    let limit = limit.ok_or_else(|| wrong_type("limit", "a whole number"))?;
+    let limit = if limit < 0 { u32::MAX } else { u32::try_from(limit).unwrap_or(u32::MAX) };
+    let since = match present(since) {
+        None => None,
+        Some(since) => {
+            let since = since.as_object().ok_or_else(|| wrong_type("since", "an object"))?;
+            let [offset, epoch] = read(since, ["offset", "epoch"])?;
+            let offset = present(offset).map_or(Some(0), Value::as_u64);
+            let offset = offset.ok_or_else(|| wrong_type("since.offset", "a whole number"))?;
+            let epoch = text("since.epoch", epoch)?.unwrap_or_default();
+            Some(Position { offset, epoch: epoch.into() })
+        }
+    };
+    let range = Range { since, limit, reverse: flag("reverse", reverse)? };
+    Ok(Call::History { channel: channel.into(), range })
 }
 
 /// `b64data` goes before `data`, in which `null` is a value like any other.

@@ -4,8 +4,9 @@ use super::*;
 use crate::api::call::{Answer, BadRequest, ChannelCount, Message, NodeInfo};
 use crate::config::{Config, Limits};
 use crate::core::disconnect::Disconnect;
+use crate::core::history::Range;
 use crate::core::ids::ClientId;
-use crate::core::publication::{Payload, Position};
+use crate::core::publication::{Payload, Position, Terms};
 use crate::wire::json::{Json, JsonError};
 
 const CLIENT: &str = "00112233-4455-6677-8899-aabbccddeeff";
@@ -41,7 +42,7 @@ fn json(text: &str) -> Payload {
 }
 
 fn message(data: &str) -> Message {
-    Message { data: json(data), tags: Box::default(), skip_history: false }
+    Message { data: json(data), tags: Box::default(), terms: None }
 }
 
 fn publish(channel: &str, message: Message) -> Result<Call, ApiError> {
@@ -57,7 +58,7 @@ fn bad<T>(text: &str) -> impl Fn(Result<T, ApiError>) -> bool + use<T> {
 fn publish_is_read() {
     let tagged = Message {
         tags: [("b".into(), "1".into()), ("a".into(), "".into())].into(),
-        skip_history: true,
+        terms: Some(Box::new(Terms { skip_history: true, ..Terms::default() })),
         ..message("1")
     };
     let table = [
@@ -163,12 +164,7 @@ fn wrong_publishes_are_refused_with_a_reason() {
             in_both_styles("publish", params)
         );
     }
-    let table = [
-        (r#"{"channel":"c","data":1,"idempotency_key":"k"}"#, "idempotency_key"),
-        (r#"{"channel":"c","data":1,"delta":true}"#, "delta"),
-        (r#"{"channel":"c","data":1,"version":1}"#, "version"),
-        (r#"{"channel":"c","data":1,"version_epoch":"e"}"#, "version_epoch"),
-    ];
+    let table = [(r#"{"channel":"c","data":1,"delta":true}"#, "delta")];
     for (params, feature) in table {
         assert_eq!(in_both_styles("publish", params), Err(ApiError::NotAvailable { feature }), "{params}");
     }
@@ -256,6 +252,66 @@ fn wrong_disconnects_are_refused_with_a_reason() {
 }
 
 #[test]
+fn terms_of_a_publish_are_read() {
+    let terms = |terms: Terms| publish("c", Message { terms: Some(Box::new(terms)), ..message("1") });
+    let table = [
+        (r#""idempotency_key":"k""#, Terms { idempotency_key: Some("k".into()), ..Terms::default() }),
+        (r#""version":7"#, Terms { version: 7, ..Terms::default() }),
+        (
+            r#""version":7,"version_epoch":"e""#,
+            Terms { version: 7, version_epoch: "e".into(), ..Terms::default() },
+        ),
+    ];
+    for (more, want) in table {
+        let params = format!(r#"{{"channel":"c","data":1,{more}}}"#);
+        assert_eq!(in_both_styles("publish", &params), terms(want), "{more}");
+    }
+    let none = r#"{"channel":"c","data":1,"idempotency_key":"","version":0,"version_epoch":null}"#;
+    assert_eq!(in_both_styles("publish", none), publish("c", message("1")));
+    let long = "k".repeat(256);
+    for name in ["idempotency_key", "version_epoch"] {
+        let params = format!(r#"{{"channel":"c","data":1,"{name}":"{long}"}}"#);
+        assert!(bad(&format!("{name} exceeds 255 bytes"))(in_both_styles("publish", &params)));
+    }
+}
+
+#[test]
+fn history_is_read() {
+    let history = |range| Ok(Call::History { channel: "c".into(), range });
+    let since = |offset, epoch: &str| Some(Position { offset, epoch: epoch.into() });
+    let table = [
+        ("", Range::TOP),
+        (r#","limit":0,"since":null,"reverse":false"#, Range::TOP),
+        (r#","limit":-1"#, Range { limit: u32::MAX, ..Range::TOP }),
+        (r#","limit":5000000000"#, Range { limit: u32::MAX, ..Range::TOP }),
+        (r#","limit":7,"reverse":true"#, Range { limit: 7, reverse: true, ..Range::TOP }),
+        (r#","since":{"offset":3,"epoch":"e"}"#, Range { since: since(3, "e"), ..Range::TOP }),
+        (r#","since":{}"#, Range { since: since(0, ""), ..Range::TOP }),
+    ];
+    for (more, want) in table {
+        assert_eq!(
+            in_both_styles("history", &format!(r#"{{"channel":"c"{more}}}"#)),
+            history(want),
+            "{more}"
+        );
+    }
+    let table = [
+        ("{}", "channel is missing"),
+        (r#"{"channel":"c","limit":"1"}"#, "limit must be a whole number"),
+        (r#"{"channel":"c","since":1}"#, "since must be an object"),
+        (r#"{"channel":"c","since":{"offset":-1}}"#, "since.offset must be a whole number"),
+        (r#"{"channel":"c","since":{"epoch":1}}"#, "since.epoch must be a string"),
+        (r#"{"channel":"c","reverse":1}"#, "reverse must be true or false"),
+    ];
+    for (params, want) in table {
+        assert!(bad(want)(in_both_styles("history", params)), "{params}");
+    }
+    let remove = Ok(Call::HistoryRemove { channel: "c".into() });
+    assert_eq!(in_both_styles("history_remove", r#"{"channel":"c"}"#), remove);
+    assert!(bad("channel is missing")(in_both_styles("history_remove", "{}")));
+}
+
+#[test]
 fn channels_and_info_are_read() {
     let channels = |pattern: &str| Ok(Call::Channels { pattern: pattern.into() });
     assert_eq!(in_both_styles("channels", "{}"), channels(""));
@@ -272,8 +328,6 @@ fn methods_that_are_not_served_say_so() {
         "unsubscribe",
         "presence",
         "presence_stats",
-        "history",
-        "history_remove",
         "rpc",
         "subscribe",
         "refresh",
@@ -409,7 +463,7 @@ fn answers_are_written() {
             Ok(Answer::Broadcast(vec![Ok(None), Err(ApiError::UnknownChannel), Ok(Some(position))])),
             r#""result":{"responses":[{"result":{}},{"error":{"code":102,"message":"unknown channel"}},{"result":{"offset":7,"epoch":"e\"1"}}]}"#,
         ),
-        (Ok(Answer::Disconnected), r#""result":{}"#),
+        (Ok(Answer::Done), r#""result":{}"#),
         (Ok(Answer::Channels(Vec::new())), r#""result":{"channels":{}}"#),
         (
             Ok(Answer::Channels(vec![count("a", 1), count("b", 20)])),
@@ -430,7 +484,7 @@ fn answers_are_written() {
         append_answer(Style::Commands, 3, &answer, &mut all);
         lines.push(format!("{{\"id\":3,{want}}}"));
     }
-    append_answer(Style::Commands, 0, &Ok(Answer::Disconnected), &mut all);
+    append_answer(Style::Commands, 0, &Ok(Answer::Done), &mut all);
     lines.push(r#"{"result":{}}"#.to_owned());
     let all = String::from_utf8(all).expect("text");
     assert_eq!(all, lines.join("\n"));

@@ -168,7 +168,7 @@ pub(super) fn append_presence_stats(clients_count: u32, users_count: u32, out: &
 }
 
 /// A HistoryResult object. All of it is there: it is what was asked for.
-pub(super) fn append_history(publications: &[Numbered], position: &Position, out: &mut Vec<u8>) {
+pub fn append_history(publications: &[Numbered], position: &Position, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"publications\":");
     append_publications(publications, Body::Plain, out);
     append_epoch(position, out);

@@ -38,6 +38,7 @@ use crate::wire::json::{Json, documents};
 use super::{Heartbeat, Message, Variant};
 
 pub use detect::for_upgrade;
+pub use encode::append_history;
 
 /// Most commands in one frame.
 pub const COMMANDS_PER_FRAME_MAX: usize = 256;
