@@ -246,7 +246,7 @@ impl Host {
         if self.spilled > 0 && !self.handles_letter && matches!(ask, Ask::Publish { .. }) {
             return Err(format!("shard {} took a publication while letters wait for room", self.id.0));
         }
-        if matches!(ask, Ask::History { since: Some(_), .. }) {
+        if matches!(&ask, Ask::History { range, .. } if range.since.is_some()) {
             outside.trace.count("gap read from history");
         }
         let mut answers = Vec::new();

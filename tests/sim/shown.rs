@@ -43,6 +43,8 @@ impl Display for ShownLetter<'_> {
             Letter::Published { operation, result } => {
                 write!(out, "published {} {}", operation.index, result.is_ok())
             }
+            Letter::Lookup { channel, lookup, .. } => write!(out, "lookup {} {lookup:?}", channel.name),
+            Letter::Found { operation, result } => write!(out, "found {} {}", operation.index, result.is_ok()),
             Letter::Deliver(delivery) => {
                 write!(out, "deliver {} {}", delivery.channel.name, delivery.numbered.offset)
             }
@@ -64,6 +66,7 @@ impl Display for ShownAnswer<'_> {
                 write!(out, "history {} {} to {}", id.0, stream.publications.len(), stream.top.offset)
             }
             Answer::History { id, result: Err(error) } => write!(out, "history {} {error}", id.0),
+            Answer::HistoryRemoved { id, result } => write!(out, "removed {} {}", id.0, result.is_ok()),
             Answer::Delivery { channel, epoch, numbered } => {
                 write!(out, "delivery {} {} of {epoch}", channel.name, numbered.offset)
             }
