@@ -44,7 +44,9 @@ impl Display for ShownLetter<'_> {
                 write!(out, "published {} {}", operation.index, result.is_ok())
             }
             Letter::Lookup { channel, lookup, .. } => write!(out, "lookup {} {lookup:?}", channel.name),
-            Letter::Found { operation, result } => write!(out, "found {} {}", operation.index, result.is_ok()),
+            Letter::Found { operation, result } => {
+                write!(out, "found {} {}", operation.index, result.is_ok())
+            }
             Letter::Deliver(delivery) => {
                 write!(out, "deliver {} {}", delivery.channel.name, delivery.numbered.offset)
             }
