@@ -85,8 +85,12 @@ impl Shard {
         if let Some(payload) = owed_pong {
             self.send_pong(slot, &payload);
         }
-        if self.connections.hot(slot).phase == Phase::Open {
-            self.watch_fragments(slot);
+        match self.connections.hot(slot).phase {
+            Phase::Open => self.watch_fragments(slot),
+            // What the peer sent before it knew is read past like what it sends after: the next bytes may belong to a
+            // frame that begins in these, and must not be taken for the start of one.
+            Phase::Closing if !rest.is_empty() => self.receive_closing(slot, rest),
+            _ => {}
         }
     }
 

@@ -169,6 +169,33 @@ describe("WebSocket frames", { concurrency: true }, () => {
     }
   });
 
+  test("T6.10 a frame that our close cuts in two is read to its end, and the close is not lost", async (t) => {
+    const broker = await startBroker(t);
+    const tcp = await upgraded(t, broker, frame(TEXT, login()));
+    await tcp.message();
+    // The end of the second frame would be an impossible header, were it taken for one.
+    const cut = frame(BINARY, "x".repeat(300)).fill(0xff, 8);
+    tcp.write(Buffer.concat([frame(TEXT, '{"id":2}'), cut.subarray(0, 20)]));
+    assert.equal(await tcp.closeCode(), 3501);
+    tcp.write(cut.subarray(20));
+    await pause(300);
+    assert.ok(!tcp.closed, "the peer has time to answer");
+    tcp.write(frame(CLOSE, closeBody(3501)));
+    await until(() => tcp.closed, "the end, answered", 1_000);
+  });
+
+  test("T6.10 a peer in the middle of sending still learns why it was closed", async (t) => {
+    const broker = await startBroker(t, { limits: "errors_in_a_row_max = 5" });
+    const command = (id) => frame(TEXT, JSON.stringify({ id, subscribe: { channel: "unknown:channel" } }));
+    for (let round = 0; round < 30; round++) {
+      const tcp = await upgraded(t, broker, frame(TEXT, login()));
+      await tcp.message();
+      for (let id = 2; id < 150; id++) tcp.write(command(id));
+      assert.equal(await tcp.closeCode(), 3509, `round ${round}`);
+      tcp.socket.destroy();
+    }
+  });
+
   test("T6.12 compression is declined, whatever is offered", async (t) => {
     const broker = await startBroker(t);
     const offers = ["permessage-deflate", "permessage-deflate; client_max_window_bits=7",
