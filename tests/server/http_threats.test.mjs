@@ -7,7 +7,8 @@ import { API_KEY, startBroker, until } from "../sdk/broker.mjs";
 import { hears, listen5, token, within } from "../sdk/clients.mjs";
 import { Tcp, frame, upgradeRequest, upgraded } from "../sdk/tcp.mjs";
 
-const SHORT_S = 1;
+// Long enough that a busy test process gets its first byte out in time.
+const SHORT_S = 3;
 const IMPATIENT = { limits: `header_timeout = "${SHORT_S}s"` };
 
 /** Sends `bytes` on a new connection; the status that comes back. */
@@ -53,13 +54,13 @@ describe("upgrade and HTTP", { concurrency: true }, () => {
       // Bytes sent after the answer would meet a closed socket, and its reset could overtake the answer.
       if (dripping.closed || dripping.bytes.length > 0) break;
       dripping.write(byte);
-      await pause(60);
+      await pause(100);
     }
     for (const tcp of [stalled, dripping]) {
       assert.equal((await tcp.response()).status, 408);
       await ends(tcp, "a late request");
     }
-    assert.ok(performance.now() - began < SHORT_S * 1000 + 2_000);
+    assert.ok(performance.now() - began < SHORT_S * 1000 + 5_000);
   });
 
   test("T5.3 a connection that says nothing is closed", async (t) => {
