@@ -159,10 +159,13 @@ impl World {
     /// Takes all that waits, as if every socket took everything. Returns how many sends that were.
     pub fn send_all(&mut self) -> usize {
         let mut sends = 0;
-        while self.shard.has_work() {
+        loop {
             while self.batches.len() < SENDS_PER_TURN_MAX {
                 let Some((slot, bytes)) = self.shard.next_batch() else { break };
                 self.batches.push((slot, bytes.len() as u32));
+            }
+            if self.batches.is_empty() {
+                return sends;
             }
             sends += self.batches.len();
             let mut batches = std::mem::take(&mut self.batches);
@@ -171,7 +174,6 @@ impl World {
             }
             self.batches = batches;
         }
-        sends
     }
 
     /// Slots that the shard wanted closed since the last call. They are not free before [`Self::close`].
