@@ -12,4 +12,5 @@ pub mod handshake;
 pub mod http;
 pub mod json;
 pub mod origin;
+pub mod resp;
 pub mod websocket;
