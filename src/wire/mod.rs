@@ -12,5 +12,6 @@ pub mod handshake;
 pub mod http;
 pub mod json;
 pub mod origin;
+pub mod proxy;
 pub mod resp;
 pub mod websocket;
