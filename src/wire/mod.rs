@@ -8,6 +8,7 @@
 //! - Whatever way a stream is cut into buffers, the same items and the same violation come out.
 //! - Input from a peer never panics; each refusal carries the code the peer gets.
 
+pub mod forwarded;
 pub mod handshake;
 pub mod http;
 pub mod json;

@@ -142,7 +142,7 @@ impl<'a> Head<'a> {
     }
 
     /// All values of one header, in order. Names match without regard to case.
-    pub fn values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a [u8]> + 's {
+    pub fn values<'s>(&'s self, name: &'s str) -> impl DoubleEndedIterator<Item = &'a [u8]> + 's {
         self.fields[..usize::from(self.fields_count)]
             .iter()
             .filter(move |field| {
