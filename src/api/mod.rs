@@ -1,4 +1,4 @@
-//! What backends may ask over HTTP, and how it is answered.
+//! What backends may ask over HTTP and over RESP, and how it is answered.
 //!
 //! A request becomes [`call::Call`]s, the shard carries them out, and the [`call::Answer`]s become a body. Nothing
 //! here knows a socket, a clock or another shard; a new style of API is a new reader and writer of the same calls.
@@ -12,3 +12,4 @@ pub mod authorize;
 pub mod call;
 pub mod centrifugo;
 pub mod pattern;
+pub mod resp;
