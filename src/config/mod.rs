@@ -51,6 +51,8 @@ pub struct Config {
 pub struct Server {
     /// At least one, without repetition.
     pub http: Vec<SocketAddr>,
+    /// Where backends publish with Redis clients; empty: nowhere.
+    pub tcp: Vec<SocketAddr>,
     pub ops: SocketAddr,
     /// `None`: one per core.
     pub shards: Option<NonZeroU16>,
@@ -199,9 +201,10 @@ impl Config {
         let (mut raw, warnings) = read::read(EMBEDDED, variables, read_file)?;
         let made = raw.make_missing_secrets(random);
         let config = validate::validate(raw, warnings)?;
-        let addresses = || config.server.http.iter().map(|address| ("server.http", address));
-        let open =
-            addresses().chain([("server.ops", &config.server.ops)]).find(|(_, a)| !a.ip().is_loopback());
+        let server = &config.server;
+        let http = server.http.iter().map(|address| ("server.http", address));
+        let tcp = server.tcp.iter().map(|address| ("server.tcp", address));
+        let open = http.chain(tcp).chain([("server.ops", &server.ops)]).find(|(_, a)| !a.ip().is_loopback());
         match (open, made) {
             (Some((key, address)), Some(secret)) => {
                 Err(ConfigError::OpenWithoutSecrets { key: key.into(), address: *address, secret })
@@ -215,6 +218,7 @@ impl Config {
 const EMBEDDED: &str = r#"
 [server]
 http = ["127.0.0.1:8000", "[::1]:8000"]
+tcp = ["127.0.0.1:8001", "[::1]:8001"]
 ops = "127.0.0.1:8002"
 [[apps]]
 id = "1"

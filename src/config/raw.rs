@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawServer {
     pub http: OneOrMany,
+    pub tcp: OneOrMany,
     pub ops: String,
     pub shards: u64,
     pub control_threads: u64,
@@ -38,6 +39,7 @@ impl Default for RawServer {
     fn default() -> Self {
         Self {
             http: OneOrMany(vec!["127.0.0.1:8000".to_owned()]),
+            tcp: OneOrMany(vec!["127.0.0.1:8001".to_owned()]),
             ops: "127.0.0.1:8002".to_owned(),
             shards: 0,
             control_threads: 1,

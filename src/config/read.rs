@@ -10,8 +10,7 @@ use super::raw::{RawConfig, RawSecret};
 use super::{ReadFile, environment};
 
 /// Keys that are documented but belong to what this version does not serve. By table, as in the error.
-const NOT_SERVED: [(&[&str], &[&str]); 4] = [
-    (&["server"], &["tcp"]),
+const NOT_SERVED: [(&[&str], &[&str]); 3] = [
     (&["apps"], &["key", "secret", "previous_secret", "pusher", "socketio", "carotene", "stream"]),
     (&["apps", "centrifuge"], &["compat", "user_connection_limit"]),
     (

@@ -45,6 +45,7 @@ impl Config {
         // Taken apart so that a new field is not forgotten here.
         let Server {
             http,
+            tcp,
             ops,
             shards,
             accept_backlog,
@@ -56,6 +57,7 @@ impl Config {
             log_level,
         } = &self.server;
         differs("server.http", *http != new.server.http);
+        differs("server.tcp", *tcp != new.server.tcp);
         differs("server.ops", *ops != new.server.ops);
         differs("server.shards", *shards != new.server.shards);
         differs("server.accept_backlog", *accept_backlog != new.server.accept_backlog);

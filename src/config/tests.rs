@@ -42,6 +42,7 @@ fn a_whole_file_is_read() {
     let text = r#"
         [server]
         http = ["127.0.0.1:9000", "localhost:9001"]
+        tcp = []
         ops = "127.0.0.1:9002"
         shards = 2
         trusted_proxies = ["10.0.0.0/8"]
@@ -73,6 +74,7 @@ fn a_whole_file_is_read() {
     let config = load(text).expect("it is valid");
     let http: Vec<String> = config.server.http.iter().map(ToString::to_string).collect();
     assert_eq!(http, ["127.0.0.1:9000", "127.0.0.1:9001", "[::1]:9001"]);
+    assert!(config.server.tcp.is_empty());
     assert_eq!(config.server.shards.map(NonZeroU16::get), Some(2));
     assert_eq!((config.server.drain_grace_ms, config.server.drain_spread_ms), (1_000, 300));
     assert_eq!((config.server.log_format, config.server.log_level), (LogFormat::Json, LogLevel::Debug));
@@ -127,7 +129,6 @@ fn refusals_name_the_key_and_what_to_do() {
         ),
         ("[server]\nops = \"a\"\nops = \"b\"".into(), "line 3: ops: duplicate key"),
         // What other versions may serve.
-        ("[server]\ntcp = \"127.0.0.1:8001\"".into(), "server.tcp: not served by this version; remove it"),
         (app("[apps.pusher]"), "apps.0.pusher: not served by this version; remove it"),
         (app("key = \"k\""), "apps.0.key: not served by this version; remove it"),
         (app("secret = \"s\""), "apps.0.secret: not served"),
@@ -164,6 +165,18 @@ fn refusals_name_the_key_and_what_to_do() {
             "server.ops: \"127.0.0.1:8000\" is already used by server.http",
         ),
         ("[server]\nops = \"\"\n[[apps]]".into(), "server.ops: \"\" is not possible"),
+        (
+            "[server]\nops = \"127.0.0.1:8001\"\n[[apps]]".into(),
+            "server.ops: \"127.0.0.1:8001\" is already used by server.tcp",
+        ),
+        (
+            "[server]\ntcp = \"localhost:8000\"\n[[apps]]".into(),
+            "server.tcp: \"127.0.0.1:8000\" is already used by server.http",
+        ),
+        (
+            "[server]\ntcp = [\"127.0.0.1:1\", \"127.0.0.1:1\"]\n[[apps]]".into(),
+            "server.tcp: \"127.0.0.1:1\" is already used by server.tcp",
+        ),
         (
             "[server]\nshards = 257\n[[apps]]".into(),
             "server.shards: 257 is out of range; choose 0 to 256 shards",
@@ -380,7 +393,7 @@ fn wrong_variables_are_named() {
             ("POLYCAST_SERVER__SHARDS", "1\n[limits]"),
             "environment variable POLYCAST_SERVER__SHARDS: invalid type",
         ),
-        (("POLYCAST_SERVER__TCP", "x"), "server.tcp: not served by this version"),
+        (("POLYCAST_SERVER__TCP", "x"), "server.tcp: \"x\" is not possible"),
         (
             ("POLYCAST_APPS__2__ID", "x"),
             "environment variable POLYCAST_APPS__2__ID: there is no element 2; the next",
@@ -427,6 +440,8 @@ fn the_embedded_default_is_for_this_machine_only() {
     let config = Config::embedded(&mut counting).expect("valid");
     let http: Vec<String> = config.server.http.iter().map(ToString::to_string).collect();
     assert_eq!(http, ["127.0.0.1:8000", "[::1]:8000"]);
+    let tcp: Vec<String> = config.server.tcp.iter().map(ToString::to_string).collect();
+    assert_eq!(tcp, ["127.0.0.1:8001", "[::1]:8001"]);
     assert_eq!(config.server.ops.to_string(), "127.0.0.1:8002");
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     let app = &config.apps[0];
@@ -451,6 +466,10 @@ fn the_embedded_default_is_for_this_machine_only() {
     assert!(error.starts_with(want), "{error}");
     let error = embedded(&[("POLYCAST_SERVER__OPS", "[::]:1")]).expect_err("not loopback").to_string();
     assert!(error.starts_with("server.ops: [::]:1 is reachable"), "{error}");
+    let error = embedded(&[("POLYCAST_SERVER__TCP", "[::]:1")]).expect_err("not loopback").to_string();
+    assert!(error.starts_with("server.tcp: [::]:1 is reachable"), "{error}");
+    let off = embedded(&[("POLYCAST_SERVER__TCP", "")]).expect("off");
+    assert!(off.server.tcp.is_empty());
     assert!(embedded(&[open, token, api]).is_ok());
     assert!(embedded(&[("POLYCAST_SERVER__HTTP", "127.0.0.1:0")]).is_ok());
 }

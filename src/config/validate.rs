@@ -62,24 +62,24 @@ pub(super) fn validate(raw: RawConfig, mut warnings: Vec<ConfigWarning>) -> Resu
 
 fn server(raw: RawServer) -> Result<Server, ConfigError> {
     let table = Table("server".into());
-    let mut http = Vec::new();
-    for text in &raw.http.0 {
-        for address in addresses(&table, "http", text)? {
-            if http.contains(&address) {
-                return Err(table.duplicate("http", text, "server.http".into()));
-            }
-            http.push(address);
-        }
-    }
+    let http = listeners(&table, "http", &raw.http.0)?;
     if http.is_empty() {
         return Err(ConfigError::Missing { key: table.key("http"), want: "write at least one address" });
+    }
+    // In an environment variable a list cannot be empty; a text can.
+    let written: Vec<String> = raw.tcp.0.into_iter().filter(|text| !text.is_empty()).collect();
+    let tcp = listeners(&table, "tcp", &written)?;
+    if let Some(address) = tcp.iter().find(|address| address.port() != 0 && http.contains(address)) {
+        return Err(table.duplicate("tcp", &address.to_string(), "server.http".into()));
     }
     let ops = match addresses(&table, "ops", &raw.ops)?[..] {
         [address, ..] => address,
         [] => return Err(ConfigError::Missing { key: table.key("ops"), want: "write an address" }),
     };
-    if ops.port() != 0 && http.contains(&ops) {
-        return Err(table.duplicate("ops", &raw.ops, "server.http".into()));
+    for (key, taken) in [("server.http", &http), ("server.tcp", &tcp)] {
+        if ops.port() != 0 && taken.contains(&ops) {
+            return Err(table.duplicate("ops", &raw.ops, key.into()));
+        }
     }
     let mut trusted_proxies = Vec::new();
     for text in &raw.trusted_proxies {
@@ -99,6 +99,7 @@ fn server(raw: RawServer) -> Result<Server, ConfigError> {
     }
     Ok(Server {
         http,
+        tcp,
         ops,
         shards: NonZeroU16::new(table.number("shards", raw.shards, 0..=256, "shards")?),
         accept_backlog: table.number("accept_backlog", raw.accept_backlog, 1..=65_535, "connections")?,
@@ -109,6 +110,20 @@ fn server(raw: RawServer) -> Result<Server, ConfigError> {
         log_format: raw.log_format,
         log_level: raw.log_level,
     })
+}
+
+/// All addresses of one key, none twice.
+fn listeners(table: &Table, name: &str, texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
+    let mut listeners = Vec::new();
+    for text in texts {
+        for address in addresses(table, name, text)? {
+            if listeners.contains(&address) {
+                return Err(table.duplicate(name, text, format!("server.{name}")));
+            }
+            listeners.push(address);
+        }
+    }
+    Ok(listeners)
 }
 
 /// `localhost` stands for both loopback addresses; every other name would need a resolver.
