@@ -16,6 +16,7 @@ use crate::io::listener::{self, ListenError, Listeners};
 use crate::io::mesh::Mesh;
 use crate::io::ops::OpsListener;
 use crate::io::{process, turn};
+use crate::shard::input::Entrance;
 use crate::shard::{Founding, Shard};
 
 /// The version of this program, as metrics and `--version` tell it.
@@ -77,9 +78,16 @@ fn bind(config: &Config, shards: u16) -> Result<(OpsListener, Vec<Listeners>), S
     let server = &config.server;
     let ops =
         OpsListener::bind(server.ops).map_err(|error| StartError::Listen { key: "server.ops", error })?;
-    let listeners =
-        listener::bind(&server.http, shards, server.accept_backlog, config.limits.write_timeout_ms)
-            .map_err(|error| StartError::Listen { key: "server.http", error })?;
+    let bind = |addresses, entrance, key| {
+        let timeout_ms = config.limits.write_timeout_ms;
+        listener::bind(addresses, entrance, shards, server.accept_backlog, timeout_ms)
+            .map_err(|error| StartError::Listen { key, error })
+    };
+    let mut listeners = bind(&server.http, Entrance::Http, "server.http")?;
+    let publishers = bind(&server.tcp, Entrance::Resp, "server.tcp")?;
+    for (listeners, publishers) in listeners.iter_mut().zip(publishers) {
+        listeners.extend(publishers);
+    }
     Ok((ops, listeners))
 }
 

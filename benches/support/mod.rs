@@ -13,7 +13,7 @@ use polycast::core::publication::{Payload, Publication};
 use polycast::core::time::Now;
 use polycast::engine::memory::Memory;
 use polycast::engine::{Answer, ChannelKey};
-use polycast::shard::input::{Effect, Input};
+use polycast::shard::input::{Effect, Entrance, Input, ReadMode};
 use polycast::shard::letter::{Letter, OperationId};
 use polycast::shard::{Founding, Shard};
 use polycast::wire::websocket::append_client_frame;
@@ -44,6 +44,8 @@ pub struct World {
     answers: Vec<Answer>,
     batches: Vec<(Slot, u32)>,
     closes: Vec<Slot>,
+    /// How the shard wanted connections to be read, oldest first.
+    pub reads: Vec<(Slot, ReadMode)>,
 }
 
 impl World {
@@ -71,6 +73,7 @@ impl World {
             answers: Vec::new(),
             batches: Vec::new(),
             closes: Vec::new(),
+            reads: Vec::new(),
         }
     }
 
@@ -102,6 +105,7 @@ impl World {
                 }
             }
             Effect::Close { slot, .. } => self.closes.push(slot),
+            Effect::Read { slot, mode } => self.reads.push((slot, mode)),
             _ => {}
         }
     }
@@ -112,7 +116,7 @@ impl World {
 
     /// A WebSocket connection; nothing of what is sent to it is taken yet.
     pub fn open(&mut self, slot: Slot, peer: SocketAddr) {
-        self.input(Input::Accepted { slot, peer });
+        self.input(Input::Accepted { slot, peer, entrance: Entrance::Http });
         self.receive(slot, UPGRADE);
     }
 

@@ -25,15 +25,24 @@ pub fn introduce(source: &Source, config: &Config) -> (String, String) {
     }
     let Some(address) = config.server.http.first() else { return (page, String::new()) };
     let api_key = api_key.as_ref().map(|key| key.expose());
-    (page, greeting(*address, token("me").as_deref(), api_key))
+    let tcp = config.server.tcp.first().copied();
+    (page, greeting(*address, tcp, token("me").as_deref(), api_key))
 }
 
-fn greeting(address: SocketAddr, token: Option<&str>, api_key: Option<&str>) -> String {
+fn greeting(
+    address: SocketAddr,
+    tcp: Option<SocketAddr>,
+    token: Option<&str>,
+    api_key: Option<&str>,
+) -> String {
     let mut text = String::from("Polycast runs its embedded default: on this machine only, in memory.\n\n");
     let mut line =
         |name: &str, value: &str| writeln!(text, "  {name:<6} {value}").expect("a String takes all");
     line("page", &format!("http://{address}/"));
     line("socket", &format!("ws://{address}/connection/websocket"));
+    if let Some(tcp) = tcp {
+        line("redis", &format!("{tcp}: AUTH with the API key, then PUBLISH, with any Redis client"));
+    }
     if let Some(token) = token {
         line("token", token);
     }
@@ -73,6 +82,7 @@ mod tests {
         assert_eq!(identity.map(|identity| identity.user).as_deref(), Ok("me"));
         assert!(page.contains("content=\"eyJ"));
         assert!(greeting.contains("  page   http://127.0.0.1:8000/\n"));
+        assert!(greeting.contains("  redis  127.0.0.1:8001: "));
         let curl = greeting.lines().find(|line| line.trim().starts_with("curl ")).expect("a curl line");
         assert!(curl.ends_with("http://127.0.0.1:8000/api/publish"), "{curl}");
     }

@@ -12,6 +12,7 @@ use io_uring::{opcode, types};
 
 use super::listener::Listeners;
 use super::ring::{Kind, Ring, Token};
+use crate::shard::input::Entrance;
 
 /// Accepts armed at once, over all listeners of a shard.
 const PLACES: u32 = 64;
@@ -38,6 +39,7 @@ pub enum Accepted {
     Connection {
         slot: u32,
         peer: SocketAddr,
+        entrance: Entrance,
     },
     /// The peer went away before it was accepted, or accepting was stopped.
     Nothing,
@@ -67,7 +69,7 @@ impl Accepts {
             if place.is_armed {
                 continue;
             }
-            let listener = &self.listeners.0[number as usize % self.listeners.0.len()];
+            let (listener, _) = &self.listeners.0[number as usize % self.listeners.0.len()];
             *place.length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             let address = place.address.as_mut_ptr().cast::<libc::sockaddr>();
             let entry = opcode::Accept::new(types::Fd(listener.as_raw_fd()), address, &mut *place.length)
@@ -90,7 +92,9 @@ impl Accepts {
         place.is_armed = false;
         self.armed -= 1;
         if let Ok(slot) = u32::try_from(result) {
-            return Accepted::Connection { slot, peer: peer_address(place) };
+            let peer = peer_address(place);
+            let (_, entrance) = self.listeners.0[number as usize % self.listeners.0.len()];
+            return Accepted::Connection { slot, peer, entrance };
         }
         let error = io::Error::from_raw_os_error(-result);
         match -result {

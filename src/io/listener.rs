@@ -5,10 +5,18 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use super::sys::{ListenerOptions, listen};
+use crate::shard::input::Entrance;
 
-/// The listeners of one shard.
+/// The listeners of one shard, and what is spoken there.
 #[derive(Debug)]
-pub struct Listeners(pub(super) Vec<OwnedFd>);
+pub struct Listeners(pub(super) Vec<(OwnedFd, Entrance)>);
+
+impl Listeners {
+    /// Adds those of another kind.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+}
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +43,7 @@ impl ListenError {
 /// default lists both loopbacks.
 pub fn bind(
     addresses: &[SocketAddr],
+    entrance: Entrance,
     shards: u16,
     backlog: u32,
     write_timeout_ms: u32,
@@ -52,9 +61,10 @@ pub fn bind(
     }
     let shared = ListenerOptions { backlog, reuse_port: true, user_timeout_ms: write_timeout_ms };
     let per_shard = (0..shards).map(|_| {
-        let fds = usable
-            .iter()
-            .map(|address| listen(*address, &shared).map_err(|error| ListenError::new(*address, error)));
+        let fds = usable.iter().map(|address| match listen(*address, &shared) {
+            Ok(fd) => Ok((fd, entrance)),
+            Err(error) => Err(ListenError::new(*address, error)),
+        });
         fds.collect::<Result<Vec<_>, _>>().map(Listeners)
     });
     per_shard.collect()

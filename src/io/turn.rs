@@ -223,9 +223,9 @@ impl Runner {
 
     fn accepted(&mut self, number: u32, result: i32) -> io::Result<()> {
         match self.accepts.complete(number, result) {
-            Accepted::Connection { slot, peer } => {
-                self.slots.open(slot, &mut self.ring, &self.buffers)?;
-                self.input(Input::Accepted { slot: Slot(slot), peer })?;
+            Accepted::Connection { slot, peer, entrance } => {
+                self.slots.open(slot, entrance.read_mode(), &mut self.ring, &self.buffers)?;
+                self.input(Input::Accepted { slot: Slot(slot), peer, entrance })?;
             }
             Accepted::Nothing => {}
             Accepted::Exhausted(error) => {

@@ -62,6 +62,8 @@ metrics! {
     Counter publishes_client "polycast_publishes_total" "entrance=\"client\"",
     /// Publications taken, by entrance.
     Counter publishes_api "polycast_publishes_total" "entrance=\"api\"",
+    /// Publications taken, by entrance.
+    Counter publishes_resp "polycast_publishes_total" "entrance=\"resp\"",
     /// Publications put into a subscriber's queue.
     Counter deliveries "polycast_deliveries_total" "",
     /// Sends handed to the kernel.

@@ -99,7 +99,7 @@ impl Shard {
         cold.user = Box::default();
         cold.info = None;
         cold.waiting = None;
-        cold.lingers = matches!(cold.transport, Transport::Http(_)) && !cold.peer_ended;
+        cold.lingers = cold.transport.answers_requests() && !cold.peer_ended;
         cold.expires_s = 0;
         cold.heartbeat_at = 0;
         cold.phase_at = 0;
@@ -133,8 +133,8 @@ impl Shard {
     pub(super) fn receive_ended(&mut self, slot: Slot) {
         match self.connections.hot(slot).phase {
             Phase::Vacant | Phase::Closed => {}
-            // A half-closed HTTP client still reads the answers it asked for.
-            Phase::Open if matches!(self.connections.cold(slot).transport, Transport::Http(_)) => {
+            // A half-closed client still reads the answers it asked for.
+            Phase::Open if self.connections.cold(slot).transport.answers_requests() => {
                 let cold = self.connections.cold_mut(slot);
                 cold.peer_ended = true;
                 // What it asked before is answered too, even if it is still to be read.
@@ -148,7 +148,7 @@ impl Shard {
             }
             // The last answers are still on their way; what must happen behind them is decided already.
             Phase::Closing
-                if matches!(self.connections.cold(slot).transport, Transport::Http(_))
+                if self.connections.cold(slot).transport.answers_requests()
                     && !self.connections.hot(slot).outbox.is_empty() =>
             {
                 self.connections.cold_mut(slot).lingers = false;

@@ -3,11 +3,14 @@
 //! A delivery touches only [`Hot`]; everything else lies in [`Cold`]. Both tables are indexed by the slot, grow
 //! by whole chunks and never move: growth costs neither a copy nor twice the memory.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::handles::Handles;
 use super::http::HttpConnection;
 use super::outbox::Outbox;
+use super::preface::Fresh;
+use super::resp::RespConnection;
 use super::waiting::Waiting;
 use crate::core::ids::{AppIndex, ConnectionId, GENERATION_MASK, Slot};
 use crate::core::publication::Payload;
@@ -50,9 +53,19 @@ pub enum Phase {
 pub enum Transport {
     #[default]
     None,
-    /// Also every connection before its first request is known.
+    /// From a trusted proxy, whose first bytes may say for whom it speaks.
+    Fresh(Box<Fresh>),
+    /// Also every connection of an HTTP listener before its first request is known.
     Http(Box<HttpConnection>),
+    Resp(Box<RespConnection>),
     WebSocket(Codec),
+}
+
+impl Transport {
+    /// Whether the peer asks and is answered, so that the last answers are due even after it has ended its side.
+    pub fn answers_requests(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Resp(_))
+    }
 }
 
 /// Everything that is not needed per delivery.
@@ -92,6 +105,8 @@ pub struct Cold {
     pub user: Box<str>,
     /// The token's `info`; shared where many connections carry the same.
     pub info: Option<Arc<Payload>>,
+    /// For the log until the client has authenticated; idle connections do not keep it.
+    pub client_address: Option<Box<SocketAddr>>,
     /// Place among the addresses that are counted; [`NONE`]: this connection is not.
     pub address: u32,
     /// Subscribed channels.

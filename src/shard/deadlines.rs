@@ -68,7 +68,12 @@ impl Shard {
         cold.phase_at = 0;
         match cold.transport {
             Transport::None => self.close(slot, false),
-            Transport::Http(_) if cold.is_draining => self.close_after_answers(slot),
+            Transport::Fresh(_) => self.close(slot, false),
+            Transport::Http(_) | Transport::Resp(_) if cold.is_draining => self.close_after_answers(slot),
+            Transport::Resp(_) => {
+                tracing::debug!(connection = %self.name(slot), "no AUTH in time");
+                self.close_after_answers(slot);
+            }
             Transport::Http(_) => self.request_timed_out(slot),
             Transport::WebSocket(_) if cold.is_draining => self.disconnect(slot, Disconnect::Shutdown),
             Transport::WebSocket(_) if !cold.is_client => self.disconnect(slot, Disconnect::Stale),

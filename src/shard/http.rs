@@ -10,6 +10,7 @@ use super::input::{Effect, ReadMode};
 use crate::api::authorize::authorize;
 use crate::core::ids::{AppIndex, Slot};
 use crate::protocol::{Accepted, Codec, UpgradeRequest};
+use crate::wire::forwarded::client_address;
 use crate::wire::handshake::{is_upgrade, judge};
 use crate::wire::http::{
     Body, BodyReader, Head, HeadReader, HttpError, HttpLimits, append_continue, append_error_response,
@@ -92,6 +93,8 @@ enum Step {
     Upgrade {
         codec: Codec,
         app: AppIndex,
+        /// Whom the connection belongs to, a proxy's client where there is one.
+        client: SocketAddr,
         response: Vec<u8>,
     },
 }
@@ -167,8 +170,8 @@ impl Shard {
                         self.answer_request(slot, &response, keep_alive);
                     }
                 }
-                Step::Upgrade { codec, app, response } => {
-                    self.become_websocket(slot, codec, app, &response);
+                Step::Upgrade { codec, app, client, response } => {
+                    self.become_websocket(slot, codec, app, client, &response);
                     return self.read_frames(slot, rest);
                 }
             }
@@ -197,11 +200,12 @@ impl Shard {
         let used = taken.used_bytes;
         let Some(head) = parse_head(&taken.bytes, &limits)? else { return Err(HttpError::RequestLine) };
         let (app, path) = self.app_of(head.path);
+        let client = client_address(&head, http.peer, |address| self.is_trusted_proxy(address));
         if is_upgrade(&head) {
-            return Ok((used, self.upgrade(http.peer, &head, app, path)?));
+            return Ok((used, self.upgrade(client, &head, app, path)?));
         }
         let Some(method) = api_method(path) else { return Ok((used, self.plain_answer(&head, path))) };
-        let body = match self.judge_call(&head, app)? {
+        let body = match self.judge_call(client, &head, app)? {
             Ok(body) => body,
             Err(step) => return Ok((used, step)),
         };
@@ -220,13 +224,18 @@ impl Shard {
     }
 
     /// Judges a backend's request by its head alone: its body is read only if it may be carried out.
-    fn judge_call(&mut self, head: &Head<'_>, app: AppIndex) -> Result<Result<Body, Step>, HttpError> {
+    fn judge_call(
+        &mut self,
+        client: SocketAddr,
+        head: &Head<'_>,
+        app: AppIndex,
+    ) -> Result<Result<Body, Step>, HttpError> {
         if head.method != "POST" {
             return Err(HttpError::MethodNotAllowed { allow: "POST" });
         }
         if let Err(error) = authorize(head, self.apps[usize::from(app.0)].api_key.as_ref()) {
             self.counters.auth_api_key += 1;
-            tracing::info!(reason = %error, "a backend's request was refused");
+            tracing::info!(%client, reason = %error, "a backend's request was refused");
             let keep_alive = head.keep_alive && head.body == Body::None;
             return Ok(Err(text_answer(401, &format!("{error}\n"), keep_alive)));
         }
@@ -247,18 +256,18 @@ impl Shard {
 
     fn upgrade(
         &mut self,
-        peer: SocketAddr,
+        client: SocketAddr,
         head: &Head<'_>,
         app: AppIndex,
         path: &str,
     ) -> Result<Step, HttpError> {
         let upgrade = judge(head)?;
-        if self.is_address_counted(peer)
-            && let Err(refusal) = self.addresses.judge(peer, self.now.monotonic_ms / 1_000, self.share)
+        if self.is_address_counted(client)
+            && let Err(refusal) = self.addresses.judge(client, self.now.monotonic_ms / 1_000, self.share)
         {
             self.counters.refused_address += 1;
-            if self.addresses.is_news(peer) {
-                tracing::info!(%peer, setting = refusal.setting(), "refused: {refusal}");
+            if self.addresses.is_news(client) {
+                tracing::info!(%client, setting = refusal.setting(), "refused: {refusal}");
             }
             let mut response = Vec::new();
             let (text, headers) = (format!("{refusal}\n"), [("Retry-After", "1")]);
@@ -280,27 +289,32 @@ impl Shard {
         {
             self.counters.refused_origin += 1;
             let origin: String = origin.chars().filter(|c| !c.is_control()).take(256).collect();
-            tracing::info!(origin, "refused: server.allowed_origins does not list this origin");
+            tracing::info!(%client, origin, "refused: server.allowed_origins does not list this origin");
             return Ok(text_answer(403, "this origin is not in server.allowed_origins\n", false));
         }
         let Accepted { codec, subprotocol } = accepted;
         let mut response = Vec::with_capacity(256);
         upgrade.append_response(subprotocol, &mut response);
-        Ok(Step::Upgrade { codec, app, response })
+        Ok(Step::Upgrade { codec, app, client, response })
     }
 
-    fn become_websocket(&mut self, slot: Slot, codec: Codec, app: AppIndex, response: &[u8]) {
+    fn become_websocket(
+        &mut self,
+        slot: Slot,
+        codec: Codec,
+        app: AppIndex,
+        client: SocketAddr,
+        response: &[u8],
+    ) {
         let rules = self.apps[usize::from(app.0)].rules(codec.dialect());
         let authentication_ms = rules.map_or(0, |rules| u64::from(rules.authentication_ms));
         self.push_bytes(slot, &[], response);
-        if let Transport::Http(http) = &self.connections.cold(slot).transport {
-            let peer = http.peer;
-            tracing::debug!(connection = %self.name(slot), %peer, "WebSocket opened");
-            if self.is_address_counted(peer) {
-                self.connections.cold_mut(slot).address = self.addresses.hold(peer);
-            }
+        tracing::debug!(connection = %self.name(slot), %client, "WebSocket opened");
+        if self.is_address_counted(client) {
+            self.connections.cold_mut(slot).address = self.addresses.hold(client);
         }
         let cold = self.connections.cold_mut(slot);
+        cold.client_address = Some(Box::new(client));
         cold.transport = Transport::WebSocket(codec);
         cold.app = app.0;
         if !cold.is_draining {
@@ -310,8 +324,7 @@ impl Shard {
 
     /// Whether limits per address are set, and hold for this peer. A proxy speaks for many.
     fn is_address_counted(&self, peer: SocketAddr) -> bool {
-        !self.share.is_unlimited()
-            && !self.config.server.trusted_proxies.iter().any(|network| network.contains(peer.ip()))
+        !self.share.is_unlimited() && !self.is_trusted_proxy(peer.ip())
     }
 
     /// Requests that are answered on the spot.
@@ -354,8 +367,10 @@ impl Shard {
     /// Reads no further request and closes once the answers to those before are out.
     pub(super) fn close_after_answers(&mut self, slot: Slot) {
         let cold = self.connections.cold_mut(slot);
-        if let Transport::Http(http) = &mut cold.transport {
-            http.is_ending = true;
+        match &mut cold.transport {
+            Transport::Http(http) => http.is_ending = true,
+            Transport::Resp(resp) => resp.is_ending = true,
+            Transport::None | Transport::Fresh(_) | Transport::WebSocket(_) => {}
         }
         if !self.awaits_reply(slot) {
             self.close_when_sent(slot);
@@ -367,6 +382,7 @@ impl Shard {
         let awaits = self.awaits_reply(slot);
         match &self.connections.cold(slot).transport {
             Transport::Http(http) if http.is_ending && !awaits => self.close_when_sent(slot),
+            Transport::Resp(resp) if resp.is_ending && !awaits => self.close_when_sent(slot),
             Transport::Http(_) if !awaits => self.set_request_deadline(slot),
             _ => {}
         }

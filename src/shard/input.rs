@@ -10,7 +10,7 @@ use crate::engine::{Answer, Ask};
 #[derive(Debug)]
 pub enum Input<'a> {
     /// A connection was accepted into a slot that was free.
-    Accepted { slot: Slot, peer: SocketAddr },
+    Accepted { slot: Slot, peer: SocketAddr, entrance: Entrance },
     /// Bytes arrived. They may be changed in place and are gone after the call.
     Received { slot: Slot, bytes: &'a mut [u8] },
     /// The peer will send no more (end of stream or a receive error).
@@ -30,6 +30,25 @@ pub enum Input<'a> {
     Timers { pending_receives: bool },
     /// All other inputs of this turn were handled; what is gathered per turn goes out now.
     TurnEnd,
+}
+
+/// Which kind of listener accepted a connection: what it speaks first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// HTTP/1.1, and WebSocket by its upgrade.
+    Http,
+    /// Commands of Redis clients.
+    Resp,
+}
+
+impl Entrance {
+    /// How a new connection is read. Publishers send much at once, so they get large buffers from the start.
+    pub fn read_mode(self) -> ReadMode {
+        match self {
+            Self::Http => ReadMode::Stream,
+            Self::Resp => ReadMode::Bulk,
+        }
+    }
 }
 
 /// The peer is gone or the socket is broken.

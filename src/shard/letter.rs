@@ -43,7 +43,7 @@ pub enum Letter {
         terms: Option<Box<Terms>>,
     },
     /// From the owner: the publication has its place, or the publisher should try again.
-    Published { operation: OperationId, result: Result<Option<Position>, ClientError> },
+    Published { operation: OperationId, result: Result<Published, ClientError> },
     /// To the owner: somebody wants to know, or to remove, what it keeps of the channel.
     Lookup { operation: OperationId, channel: ChannelKey, lookup: Lookup },
     /// From the owner: the answer to a lookup.
@@ -71,6 +71,15 @@ pub enum Lookup {
 pub enum Found {
     History(Stream),
     HistoryRemoved,
+}
+
+/// What the owner says of a publication it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// `None`: the channel is not numbered.
+    pub position: Option<Position>,
+    /// Of the channel when the publication came, on all shards, as far as the owner had been told.
+    pub subscribers: u32,
 }
 
 /// A publication on its way to subscribers.

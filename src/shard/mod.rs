@@ -24,6 +24,8 @@ mod lookup;
 mod operations;
 pub mod outbox;
 mod owner;
+mod preface;
+mod resp;
 mod seal;
 mod session;
 mod settings;
@@ -35,14 +37,13 @@ mod waiting;
 mod websocket;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::addresses::{Addresses, Share};
 use self::channels::{Channels, Placement};
 use self::connection::{Connections, Phase, Transport};
 use self::input::{Effect, Input, SendFailed};
-use self::letter::{Letter, Notice, OperationId, Order};
+use self::letter::{Letter, Notice, OperationId, Order, Published};
 use self::operations::Operations;
 use self::outbox::{Chunks, Log, Range};
 use self::owner::Asked;
@@ -52,7 +53,7 @@ use self::users::Users;
 use crate::config::Config;
 use crate::core::error::ClientError;
 use crate::core::ids::{AppIndex, ConnectionId, ShardId, Slot};
-use crate::core::publication::{Position, Publication, Terms};
+use crate::core::publication::{Publication, Terms};
 use crate::core::time::Now;
 use crate::engine::ChannelKey;
 use crate::metrics::Snapshot;
@@ -114,6 +115,10 @@ pub struct Shard {
     resumable: Vec<ConnectionId>,
     /// Publishers that wait for other shards to take letters.
     parked: Vec<ConnectionId>,
+    /// Publishers that go on in the next turn, because this one has done enough for them.
+    resting: Vec<ConnectionId>,
+    /// What this turn has done for publishers, in units of its own.
+    publishers_work: usize,
     spilled_letters: u64,
     is_retiring: bool,
     is_draining: bool,
@@ -124,6 +129,7 @@ pub struct Shard {
     // Scratch space, empty between inputs.
     scratch: Vec<u8>,
     requests: Vec<crate::core::command::Request>,
+    arguments: crate::wire::resp::Arguments,
     ready: Vec<crate::core::publication::Numbered>,
     due: Vec<u32>,
     slow: Vec<Slot>,
@@ -137,6 +143,7 @@ enum Operation {
     Lookup(lookup::LookingUp),
     /// One part of a backend's request.
     Backend(backend::Part),
+    Resp(resp::RespPublishing),
 }
 
 impl Shard {
@@ -168,6 +175,8 @@ impl Shard {
             dirty: VecDeque::new(),
             resumable: Vec::new(),
             parked: Vec::new(),
+            resting: Vec::new(),
+            publishers_work: 0,
             spilled_letters: 0,
             is_retiring: false,
             is_draining: false,
@@ -177,6 +186,7 @@ impl Shard {
             json: Json::new(),
             scratch: Vec::new(),
             requests: Vec::new(),
+            arguments: crate::wire::resp::Arguments::default(),
             ready: Vec::new(),
             due: Vec::new(),
             slow: Vec::new(),
@@ -188,7 +198,7 @@ impl Shard {
         self.now = now;
         std::mem::swap(&mut self.effects, effects);
         match input {
-            Input::Accepted { slot, peer } => self.accepted(slot, peer),
+            Input::Accepted { slot, peer, entrance } => self.accepted(slot, peer, entrance),
             Input::Received { slot, bytes } => self.received(slot, bytes),
             Input::ReceiveEnded { slot } => self.receive_ended(slot),
             Input::Sent { slot, result } => self.sent(slot, result),
@@ -222,9 +232,14 @@ impl Shard {
         Some((slot, self.chunks.bytes(range)))
     }
 
-    /// Whether another turn has something to do at once: bytes to send, or publishers that may go on.
+    /// Whether [`Self::next_batch`] may have something.
+    pub fn has_batches(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Whether the next turn has something to do though nothing arrives: to send, or to go on with.
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.resumable.is_empty()
+        !self.dirty.is_empty() || !self.resting.is_empty() || !self.resumable.is_empty()
     }
 
     /// When [`Input::Timers`] should come, in monotonic milliseconds; `None`: nothing is due ever.
@@ -291,31 +306,25 @@ impl Shard {
             ("chunks", self.chunks.in_use_count() == 0),
             ("channel logs", self.channel_logs.is_empty()),
             ("parked", self.parked.is_empty()),
+            ("resting", self.resting.is_empty()),
             ("clients", self.counters.clients == 0),
             ("subscriptions", self.counters.subscriptions == 0),
         ];
         checks.into_iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| name).collect()
     }
 
-    fn accepted(&mut self, slot: Slot, peer: SocketAddr) {
-        self.connections.open(slot);
-        self.counters.connections_accepted += 1;
-        self.counters.connections = u64::from(self.connections.count());
-        if self.is_draining {
-            self.close(slot, false);
-            return;
-        }
-        self.connections.cold_mut(slot).transport =
-            Transport::Http(Box::new(http::HttpConnection::new(peer)));
-        self.connections.cold_mut(slot).is_head_timed = true;
-        self.set_phase_deadline(slot, u64::from(self.config.limits.header_timeout_ms));
-    }
-
     fn received(&mut self, slot: Slot, bytes: &mut [u8]) {
         self.counters.received_bytes += bytes.len() as u64;
+        self.read_on(slot, bytes);
+    }
+
+    /// Gives received bytes to what the connection speaks.
+    fn read_on(&mut self, slot: Slot, bytes: &mut [u8]) {
         match (self.connections.hot(slot).phase, &self.connections.cold(slot).transport) {
             (Phase::Open, Transport::WebSocket(_)) => self.receive_websocket(slot, bytes),
             (Phase::Open, Transport::Http(_)) => self.receive_http(slot, bytes),
+            (Phase::Open, Transport::Resp(_)) => self.receive_resp(slot, bytes),
+            (Phase::Open, Transport::Fresh(_)) => self.receive_preface(slot, bytes),
             (Phase::Closing, _) => self.receive_closing(slot, bytes),
             (Phase::Open, Transport::None) | (Phase::Vacant | Phase::Closed, _) => {}
         }
@@ -343,6 +352,7 @@ impl Shard {
             Phase::Closing if hot.deaf => self.finish_or_close(slot),
             Phase::Open | Phase::Closing => {}
         }
+        self.replies_left(slot);
     }
 
     fn letter(&mut self, source: ShardId, letter: Letter) {
@@ -392,6 +402,7 @@ impl Shard {
     }
 
     fn turn_end(&mut self) {
+        self.wake_resting();
         self.report_counts();
         self.close_drained_logs();
         self.addresses.sweep(self.now.monotonic_ms / 1_000);
@@ -425,10 +436,17 @@ impl Shard {
     }
 
     /// The owner has taken, or refused, a publication that began here.
-    fn published(&mut self, operation: OperationId, result: Result<Option<Position>, ClientError>) {
+    fn published(&mut self, operation: OperationId, result: Result<Published, ClientError>) {
         match self.operations.end(operation) {
-            Some(Operation::Publish(publishing)) => self.client_published(&publishing, result),
-            Some(Operation::Backend(part)) => self.backend_published(&part, result),
+            Some(Operation::Publish(publishing)) => {
+                self.client_published(&publishing, result.map(|published| published.position))
+            }
+            Some(Operation::Backend(part)) => {
+                self.backend_published(&part, result.map(|published| published.position));
+            }
+            Some(Operation::Resp(publishing)) => {
+                self.resp_published(&publishing, result.map(|published| published.subscribers));
+            }
             Some(Operation::Subscribe(_) | Operation::Lookup(_)) | None => {}
         }
     }

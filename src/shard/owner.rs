@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::input::Effect;
-use super::letter::{Delivery, Found, Letter, OperationId};
+use super::letter::{Delivery, Found, Letter, OperationId, Published};
 use crate::core::error::ClientError;
 use crate::core::history::{Range, continues};
 use crate::core::ids::ShardId;
@@ -45,24 +45,17 @@ pub enum Asked {
     Publish {
         source: ShardId,
         operation: OperationId,
+        /// When it came.
+        subscribers: u32,
     },
     /// For somebody who looks something up.
-    Lookup {
-        source: ShardId,
-        operation: OperationId,
-    },
+    Lookup { source: ShardId, operation: OperationId },
     /// Before the channel goes live.
-    Subscribe {
-        channel: ChannelKey,
-    },
+    Subscribe { channel: ChannelKey },
     /// Where the stream stands as the channel goes live.
-    Start {
-        channel: ChannelKey,
-    },
+    Start { channel: ChannelKey },
     /// What is missing between two deliveries.
-    Fill {
-        channel: ChannelKey,
-    },
+    Fill { channel: ChannelKey },
 }
 
 pub(super) fn ask_id(id: OperationId) -> AskId {
@@ -179,15 +172,25 @@ impl Shard {
             return;
         };
         let keep = keep.filter(|_| !terms.as_ref().is_some_and(|terms| terms.skip_history));
-        let id = ask_id(self.asks.begin(Asked::Publish { source, operation }));
+        let subscribers = self.subscribers_count(&channel);
+        let id = ask_id(self.asks.begin(Asked::Publish { source, operation, subscribers }));
         self.effects.push(Effect::Ask(Ask::Publish { id, channel, publication, keep, terms }));
+    }
+
+    /// Subscribers on all shards. O(shards).
+    fn subscribers_count(&self, key: &ChannelKey) -> u32 {
+        let Some(handle) = self.channels.find(key.app, &key.name) else { return 0 };
+        let channel = self.channels.get(handle);
+        let here = u32::try_from(channel.subscribers.as_slice().len()).unwrap_or(u32::MAX);
+        let remote = channel.owner.iter().flat_map(|owner| &owner.remote);
+        remote.fold(here, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     fn answer_publish(
         &mut self,
         source: ShardId,
         operation: OperationId,
-        result: Result<Option<Position>, ClientError>,
+        result: Result<Published, ClientError>,
     ) {
         if source == self.id {
             self.published(operation, result);
@@ -211,7 +214,10 @@ impl Shard {
     pub(super) fn engine_answered(&mut self, answer: Answer) {
         match answer {
             Answer::Published { id, result } => {
-                if let Some(Asked::Publish { source, operation }) = self.asks.end(operation_id(id)) {
+                if let Some(Asked::Publish { source, operation, subscribers }) =
+                    self.asks.end(operation_id(id))
+                {
+                    let result = result.map(|position| Published { position, subscribers });
                     self.answer_publish(source, operation, result.map_err(|_| ClientError::Internal));
                 }
             }

@@ -102,6 +102,7 @@ impl Shard {
                 self.counters.auth_no_token += 1;
                 tracing::info!(
                     connection = %self.name(slot),
+                    client = %self.shown_address(slot),
                     "refused: no token; client.allow_anonymous_connect_without_token would allow it"
                 );
                 self.disconnect(slot, Disconnect::BadRequest);
@@ -139,11 +140,18 @@ impl Shard {
         self.counters.count_auth_failure(error.class());
         tracing::info!(
             connection = %self.name(slot),
+            client = %self.shown_address(slot),
             class = error.class(),
             reason = %error,
             token = %log_id(token),
             "authentication refused"
         );
+    }
+
+    /// Where the client comes from, as far as that is still known.
+    fn shown_address(&self, slot: Slot) -> String {
+        let address = &self.connections.cold(slot).client_address;
+        address.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
     }
 
     fn admit_client(&mut self, slot: Slot, tag: u32, identity: Identity) {
@@ -154,7 +162,13 @@ impl Shard {
             self.refuse(slot, tag, None, ClientError::Expired);
             return;
         }
+        tracing::debug!(
+            connection = %self.name(slot),
+            client = %self.shown_address(slot),
+            "a client authenticated"
+        );
         let cold = self.connections.cold_mut(slot);
+        cold.client_address = None;
         cold.is_client = true;
         cold.user = user;
         cold.info = info;

@@ -19,6 +19,8 @@ pub struct Waiting {
     pub barrier: bool,
     /// The connection waits for other shards to take its publications.
     pub parked: bool,
+    /// Replies lie unread: no further command is begun before the peer takes them.
+    pub full: bool,
     /// Receiving was stopped because enough is held back.
     pub paused: bool,
 }
@@ -71,7 +73,11 @@ impl Waiting {
 
     /// Whether further commands must wait.
     pub fn is_blocked(&self) -> bool {
-        self.barrier || self.parked || self.replies.len() >= REPLIES_MAX || self.holds_subscribe()
+        self.barrier
+            || self.parked
+            || self.full
+            || self.replies.len() >= REPLIES_MAX
+            || self.holds_subscribe()
     }
 
     /// A subscribe is carried out only when its reply can leave at once: behind an awaited reply it would be
@@ -90,6 +96,7 @@ impl Waiting {
     pub fn is_idle(&self) -> bool {
         !self.barrier
             && !self.parked
+            && !self.full
             && !self.paused
             && self.replies.is_empty()
             && self.held.is_empty()

@@ -181,7 +181,7 @@ impl Shard {
     pub(super) fn codec(&self, slot: Slot) -> Option<Codec> {
         match self.connections.cold(slot).transport {
             Transport::WebSocket(codec) => Some(codec),
-            Transport::None | Transport::Http(_) => None,
+            Transport::None | Transport::Fresh(_) | Transport::Http(_) | Transport::Resp(_) => None,
         }
     }
 
@@ -276,12 +276,15 @@ impl Shard {
                 match self.connections.cold(slot).transport {
                     Transport::WebSocket(_) => self.read_frames(slot, &mut input),
                     Transport::Http(_) => self.read_requests(slot, &mut input),
-                    Transport::None => {}
+                    Transport::Resp(_) => self.resume_resp(slot, input),
+                    Transport::None | Transport::Fresh(_) => {}
                 }
                 continue;
             }
             if std::mem::take(&mut waiting.paused) {
-                self.effects.push(Effect::Read { slot, mode: ReadMode::Stream });
+                let is_resp = matches!(self.connections.cold(slot).transport, Transport::Resp(_));
+                let mode = if is_resp { ReadMode::Bulk } else { ReadMode::Stream };
+                self.effects.push(Effect::Read { slot, mode });
                 self.await_pong_anew(slot);
             }
             if self.connections.cold(slot).waiting.as_ref().is_some_and(|waiting| waiting.is_idle()) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use polycast::core::ids::{ShardId, Slot};
 use polycast::core::time::Now;
 use polycast::engine::{Answer, Ask};
-use polycast::shard::input::{Effect, Input, ReadMode};
+use polycast::shard::input::{Effect, Entrance, Input, ReadMode};
 use polycast::shard::letter::{Letter, Notice, Order};
 use polycast::shard::{DEADLINES_PER_TURN_MAX, Shard};
 
@@ -159,7 +159,7 @@ impl Host {
                     format_args!("{} has socket {} in slot {slot}", self.id.0, self.kernel.socket(slot)),
                 );
                 let peer = ([127, 0, 0, 1], 40_000).into();
-                self.input(Input::Accepted { slot: Slot(slot), peer }, outside)
+                self.input(Input::Accepted { slot: Slot(slot), peer, entrance: Entrance::Http }, outside)
             }
             Completion::Sent { slot, result } => {
                 self.input(Input::Sent { slot: Slot(slot), result }, outside)?;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use redis_protocol::resp2::decode::decode_range;
 use redis_protocol::resp2::types::RangeFrame;
 
-use super::{RespError, inline};
+use super::{Reply, RespError, RespVersion, append_reply, inline};
 
 /// Longest line that announces a length: `*`, `$` or a sign, 20 digits, line end. Redis allows 64 KiB.
 const HEADER_BYTES_MAX: usize = 32;
@@ -172,6 +172,14 @@ impl CommandReader {
                 return Ok(None);
             }
         }
+    }
+}
+
+/// Appends a command as an array of bulk strings.
+pub fn append_command<'a>(arguments: impl ExactSizeIterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
+    for argument in arguments {
+        append_reply(Reply::Bulk(argument), RespVersion::Resp2, out);
     }
 }
 

@@ -12,7 +12,7 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Arguments, CommandReader, RespLimits};
+pub use command::{Arguments, CommandReader, RespLimits, append_command};
 pub use reply::{Reply, RespVersion, append_reply};
 
 /// Why a connection's bytes are no commands; it is told and closed, because nobody knows where the next begins.
