@@ -32,6 +32,7 @@ export function configuration({
   return `
 [server]
 http = "127.0.0.1:${ports.http}"
+tcp = ${ports.tcp ? `"127.0.0.1:${ports.tcp}"` : "[]"}
 ops = "127.0.0.1:${ports.ops}"
 shards = ${shards}
 ${server}
@@ -68,10 +69,11 @@ export async function launch(t, { embedded = false, wrapper = [], ports, host = 
   if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: cargo build --release`);
   const directory = mkdtempSync(join(tmpdir(), "polycast-test-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
-  const broker = new Broker(ports ?? { http: await freePort(), ops: await freePort() }, directory);
+  const broker = new Broker(ports ?? { http: await freePort(), tcp: await freePort(), ops: await freePort() }, directory);
   const environment = { ...process.env, NO_COLOR: "1", ...variables };
   const command = [...wrapper, BINARY];
   if (embedded) {
+    environment.POLYCAST_SERVER__TCP = "";
     for (const [name, port] of Object.entries(broker.ports)) {
       environment[`POLYCAST_SERVER__${name.toUpperCase()}`] = `${host}:${port}`;
     }
