@@ -9,7 +9,7 @@ import { SECRET, until } from "./broker.mjs";
 
 const require = createRequire(import.meta.url);
 export const Centrifuge2 = require("centrifuge2");
-export { WebSocket };
+export { Centrifuge5, WebSocket };
 
 /** A connection token made by a library that is not ours. Without `seconds` it never expires. */
 export function token(user, { info, seconds, secret = SECRET, ...claims } = {}) {
