@@ -110,9 +110,12 @@ impl History {
     }
 }
 
-/// Whether publications, oldest first, begin right after the offset, or are none.
-pub fn continues(offset: u64, publications: &[Numbered]) -> bool {
-    publications.first().is_none_or(|first| first.offset == offset.saturating_add(1))
+/// Whether what was read of a stream, oldest first, leaves out something after the offset. `top`: the stream's.
+///
+/// Publications at or before the offset leave nothing out: the reader got on by itself while history was read.
+pub fn leaves_gap(offset: u64, publications: &[Numbered], top: u64) -> bool {
+    let first = publications.first().map_or(top.saturating_add(1), |first| first.offset);
+    first > offset.saturating_add(1)
 }
 
 #[cfg(test)]
@@ -173,7 +176,17 @@ mod tests {
         assert!(history.is_empty());
         assert_eq!(history.append(0, 3, publication(2)), 2);
         let all = history.read(&Range { limit: 9, ..Range::TOP }).expect("no position is named");
-        assert!(continues(1, &all) && !continues(0, &all));
-        assert!(continues(7, &[]));
+        // (offset, publications, top, want)
+        let table: [(u64, &[Numbered], u64, bool); 6] = [
+            (0, &all, 2, true),
+            (1, &all, 2, false),
+            (2, &all, 2, false),
+            (7, &[], 7, false),
+            (8, &[], 7, false),
+            (6, &[], 7, true),
+        ];
+        for (offset, publications, top, want) in table {
+            assert_eq!(leaves_gap(offset, publications, top), want, "{offset} of {top}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::Shard;
 use super::input::Effect;
 use super::letter::{Delivery, Found, Letter, OperationId, Published};
 use crate::core::error::ClientError;
-use crate::core::history::{Range, continues};
+use crate::core::history::{Range, leaves_gap};
 use crate::core::ids::ShardId;
 use crate::core::publication::{Numbered, Position, Publication, Terms};
 use crate::core::sequence::{Arrival, Sequence};
@@ -391,7 +391,7 @@ impl Shard {
         let mut arrival = Arrival::Settled;
         let mut ready = std::mem::take(&mut self.ready);
         match result {
-            Ok(stream) if !continues(sequence.position().offset, &stream.publications) => {
+            Ok(stream) if leaves_gap(sequence.position().offset, &stream.publications, stream.top.offset) => {
                 arrival = Arrival::Broken;
             }
             Ok(stream) => {
