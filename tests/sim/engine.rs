@@ -91,6 +91,9 @@ impl Engine {
     }
 }
 
+/// Failures in a row after which an owner may give up.
+const FAILURES_MAX: u64 = 8;
+
 #[derive(Debug)]
 pub struct Slow {
     random: Random,
@@ -112,6 +115,8 @@ struct Channel {
     top: u64,
     kept: VecDeque<Numbered>,
     delivered_ms: u64,
+    /// Answers about its history that failed in a row.
+    failures: u64,
 }
 
 #[derive(Debug)]
@@ -218,11 +223,16 @@ impl Slow {
                 self.publish(shard, now_ms, (id, channel, publication, keep), ledger)?
             }
             Ask::History { id, channel, range, .. } => {
-                let result = if self.fails(now_ms, 8) {
-                    Err(EngineError::Unavailable)
-                } else {
-                    self.history(&channel, &range)
-                };
+                let has_failed = self.fails(now_ms, 8);
+                let entry = self.channels.get_mut(&channel.name).expect("asks name their channel");
+                entry.failures = if has_failed { entry.failures + 1 } else { 0 };
+                let oldest = entry.top + 1 - entry.kept.len() as u64;
+                let is_trimmed = range.since.as_ref().is_some_and(|since| since.offset + 1 < oldest);
+                if entry.failures >= FAILURES_MAX || is_trimmed {
+                    ledger.excuse(&channel.name);
+                }
+                let result =
+                    if has_failed { Err(EngineError::Unavailable) } else { self.history(&channel, &range) };
                 Answer::History { id, result }
             }
             Ask::RemoveHistory { id, channel } => {
@@ -255,6 +265,7 @@ impl Slow {
         if begins_anew {
             (entry.epoch, entry.top) = (entry.epoch + 1, 0);
             entry.kept.clear();
+            ledger.excuse(&channel.name);
         }
         let mut numbered = Numbered { offset: 0, publication };
         if let Some(size) = keep {

@@ -3,7 +3,7 @@
 //! A publication carries a number of its own in its data. The engine's order of these numbers is the channel's order,
 //! whether clients see offsets or not. A subscription must hear an unbroken piece of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::scenario::{is_numbered, may_miss};
 
@@ -38,6 +38,8 @@ pub struct Ledger {
     publications: Vec<Vec<Copy>>,
     orders: BTreeMap<String, Vec<Entry>>,
     pub received: u64,
+    /// Channels of which publications may be missing for good.
+    excused: BTreeSet<String>,
 }
 
 /// One subscription's way through its channel's order.
@@ -108,6 +110,19 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// The engine can no longer say what was published.
+    pub fn excuse(&mut self, channel: &str) {
+        if !self.excused.contains(channel) {
+            self.excused.insert(channel.to_owned());
+        }
+    }
+
+    /// A client was told that publications are missing for good.
+    pub fn dropped(&self, channel: &str) -> Result<(), Broken> {
+        let is_excused = self.excused.contains(channel);
+        if is_excused { Ok(()) } else { Err(format!("{channel}: given up, though nothing was lost")) }
     }
 
     /// A client was told that it is subscribed.

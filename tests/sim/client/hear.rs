@@ -77,7 +77,7 @@ impl Client {
             Message::Dropped { channel } => match self.subscriptions.remove(&channel) {
                 Some(State::Live(_) | State::Ending(_)) => {
                     around.trace.count("subscription dropped");
-                    Ok(())
+                    around.ledger.dropped(&channel).map_err(|what| self.broken(&what))
                 }
                 Some(State::Asked) | None => {
                     Err(self.broken(&format!("dropped from {channel}, not subscribed")))
