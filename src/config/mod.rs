@@ -96,20 +96,6 @@ pub struct Limits {
     pub write_timeout_ms: u32,
 }
 
-impl Limits {
-    /// Connections that one shard holds at once. `slots`: size of its descriptor table.
-    ///
-    /// Rounded down, so that all shards together keep the limit, but at least 1: a shard that accepts nothing
-    /// would leave those whom the kernel sends to it waiting for ever.
-    pub fn connections_per_shard_max(&self, shards: NonZeroU16, slots: u32) -> u32 {
-        let most = slots - slots / 10;
-        match self.connections_max {
-            0 => most,
-            max => (max / u32::from(shards.get())).max(1).min(most),
-        }
-    }
-}
-
 /// One tenant: its own users, channels and secrets.
 #[derive(Debug)]
 pub struct App {

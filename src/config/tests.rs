@@ -534,24 +534,6 @@ fn a_reload_takes_over_what_it_may_beside_what_it_may_not() {
     assert_eq!(settings(running), Some((128, 25_000)));
 }
 
-#[test]
-fn shards_share_the_limit_of_connections() {
-    let table = [
-        // limit, shards, slots, connections of each shard
-        (0, 1, 1_000, 900),
-        (0, 4, 1_000, 900),
-        (100, 1, 1_000, 100),
-        (100, 3, 1_000, 33),
-        (1_000_000, 4, 1_000, 900),
-        (2, 4, 1_000, 1),
-    ];
-    for (limit, shards, slots, want) in table {
-        let config = load(&format!("[limits]\nconnections_max = {limit}\n{}", app(""))).expect("valid");
-        let shards = NonZeroU16::new(shards).expect("the table has shards");
-        assert_eq!(config.limits.connections_per_shard_max(shards, slots), want, "{limit} {shards}");
-    }
-}
-
 /// Learns the names of a struct's fields from its derived `Deserialize`.
 struct FieldNames<'a>(&'a mut BTreeSet<&'static str>);
 
