@@ -67,7 +67,7 @@ struct Row {
     pings: u64,
     /// Cores used while nothing but pings happened.
     idle_cores: f64,
-    /// The same per ping and its answer; at one ping per connection and 25 s, what 25,000 connections take per second.
+    /// The same per ping and its answer.
     server_us_per_ping: Option<f64>,
     disturbance: f64,
 }
@@ -102,19 +102,25 @@ pub fn run(args: &IdleArgs) -> Outcome {
     let mut report = Report::new("idle", host, &settings, &rows)?;
     let whose = if args.one_channel { "one for all" } else { "its own" };
     report.load = format!("{most} idle connections with a subscription each, {whose}");
-    report.outcome = outcome(&rows);
+    report.outcome = outcome(&rows, args.one_channel);
     report.disturbance = rows.iter().map(|row| row.disturbance).fold(0.0, f64::max);
     report.faults = faults;
     report.finish(options)
 }
 
 /// Of the first contender's last step.
-fn outcome(rows: &[Row]) -> String {
+fn outcome(rows: &[Row], one_channel: bool) -> String {
     let name = rows.first().map(|row| row.name.clone());
     let Some(last) = rows.iter().rfind(|row| Some(&row.name) == name.as_ref()) else { return String::new() };
+    let published = if one_channel { "one publication heard by all" } else { "one publication to each" };
+    let kernel = last.kernel.as_ref().map_or(String::new(), |kernel| {
+        format!(", {:.1} kB of kernel memory for both ends", kernel.slab_bytes_both_ends / 1e3)
+    });
     format!(
-        "{:.0} B of user memory per connection, {:.3} cores for {:.0} pings/s",
+        "{:.0} B of user memory per connection{kernel}; connected in {:.1} s, {published} in {:.2} s; {:.3} cores for {:.0} pings/s",
         last.rss_bytes_per_connection,
+        last.connect_seconds,
+        last.publish_seconds,
         last.idle_cores,
         last.pings as f64 / last.hold_seconds
     )
