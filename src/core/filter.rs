@@ -259,3 +259,157 @@ fn compare_decimals(left: &str, right: &str) -> Option<Ordering> {
         (true, true) => size(&right, &left),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn leaf(key: &str, name: &str, value: &str) -> Result<Filter, FilterError> {
+        let mut builder = Builder::default();
+        let values =
+            if value.is_empty() { Box::default() } else { value.split(',').map(Box::from).collect() };
+        builder.test(key, name, value, values)?;
+        builder.finish()
+    }
+
+    fn tag(value: &str) -> [(Box<str>, Box<str>); 2] {
+        [("other".into(), "1".into()), ("t".into(), value.into())]
+    }
+
+    #[test]
+    fn comparisons() {
+        // Name, operand, values that satisfy it, values that do not, and whether absence does.
+        type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str], bool);
+        let table: [Row; 13] = [
+            ("eq", "a", &["a"], &["A", "", "aa"], false),
+            ("neq", "a", &["A", ""], &["a"], true),
+            ("in", "a,b", &["a", "b"], &["c", "a,b", ""], false),
+            ("nin", "a,b", &["c", ""], &["a", "b"], true),
+            ("ex", "", &["a", ""], &[], false),
+            ("nex", "", &[], &["a", ""], true),
+            ("sw", "ab", &["ab", "abc"], &["a", "xab"], false),
+            ("ew", "ab", &["ab", "cab"], &["b", "abx"], false),
+            ("ct", "ab", &["ab", "xabx"], &["ba", ""], false),
+            (
+                "lt",
+                "10",
+                &["9", "-10", "9.99", "+9", "0009"],
+                &["10", "10.0", "11", "x", "", "9e9", "1."],
+                false,
+            ),
+            ("lte", "10", &["9", "10", "10.00"], &["10.01", "x"], false),
+            ("gt", "-1.5", &["-1.49", "0", "-0", "3"], &["-1.5", "-1.50", "-2", "."], false),
+            ("gte", "0", &["0", "-0", "-0.00", "12345678901234567890123"], &["-0.1", "NaN", "--1"], false),
+        ];
+        for (name, operand, yes, no, absent) in table {
+            let filter = leaf("t", name, operand).expect(name);
+            for value in yes {
+                assert!(filter.matches(&tag(value)), "{value:?} {name} {operand}");
+            }
+            for value in no {
+                assert!(!filter.matches(&tag(value)), "{value:?} {name} {operand}");
+            }
+            assert_eq!(filter.matches(&[]), absent, "nothing {name} {operand}");
+        }
+        for (key, name, value) in [
+            ("", "eq", "a"),
+            ("t", "in", ""),
+            ("t", "nin", ""),
+            ("t", "sw", ""),
+            ("t", "ew", ""),
+            ("t", "ct", ""),
+            ("t", "gt", "1e5"),
+            ("t", "lte", ""),
+        ] {
+            assert_eq!(leaf(key, name, value), Err(FilterError::Operands), "{key} {name} {value}");
+        }
+        assert_eq!(leaf("t", "like", "a"), Err(FilterError::Unknown));
+    }
+
+    #[test]
+    fn numbers_are_compared_at_any_length() {
+        let long = "9".repeat(400);
+        assert_eq!(compare_decimals(&format!("{long}.1"), &format!("{long}.2")), Some(Ordering::Less));
+        assert_eq!(compare_decimals(&format!("-{long}1"), &format!("-{long}")), Some(Ordering::Less));
+        assert_eq!(compare_decimals("0.1", "0.10"), Some(Ordering::Equal));
+        assert_eq!(compare_decimals("0.09", "0.1"), Some(Ordering::Less));
+    }
+
+    #[test]
+    fn groups_are_checked() {
+        let test = |builder: &mut Builder| builder.test("t", "ex", "", Box::default());
+        let mut builder = Builder::default();
+        assert_eq!(builder.close(), Err(FilterError::Members));
+        assert_eq!(Builder::default().finish(), Err(FilterError::NotOne));
+        test(&mut builder).unwrap();
+        assert_eq!(test(&mut builder), Err(FilterError::NotOne));
+        let mut builder = Builder::default();
+        builder.open(Join::Not).unwrap();
+        assert_eq!(builder.close(), Err(FilterError::Members));
+        let mut builder = Builder::default();
+        (0..DEPTH_MAX).for_each(|_| builder.open(Join::And).unwrap());
+        assert_eq!(builder.open(Join::And), Err(FilterError::TooDeep));
+        assert_eq!(builder.finish(), Err(FilterError::NotOne));
+        let mut builder = Builder::default();
+        builder.open(Join::Or).unwrap();
+        (1..NODES_MAX).for_each(|_| test(&mut builder).unwrap());
+        assert_eq!(test(&mut builder), Err(FilterError::TooMany));
+        builder.close().unwrap();
+        assert!(builder.finish().unwrap().matches(&tag("")));
+    }
+
+    /// A filter as a tree, judged by recursion.
+    #[derive(Debug, Clone)]
+    enum Tree {
+        Has(u8),
+        Group(Join, Vec<Tree>),
+    }
+
+    impl Tree {
+        fn judge(&self, has: u8) -> bool {
+            match self {
+                Self::Has(tag) => has >> tag & 1 == 1,
+                Self::Group(Join::And, members) => members.iter().all(|member| member.judge(has)),
+                Self::Group(Join::Or, members) => members.iter().any(|member| member.judge(has)),
+                Self::Group(Join::Not, members) => !members[0].judge(has),
+            }
+        }
+
+        fn build(&self, builder: &mut Builder) -> Result<(), FilterError> {
+            match self {
+                Self::Has(tag) => builder.test(&tag.to_string(), "ex", "", Box::default()),
+                Self::Group(join, members) => {
+                    builder.open(*join)?;
+                    members.iter().try_for_each(|member| member.build(builder))?;
+                    builder.close()
+                }
+            }
+        }
+    }
+
+    fn any_tree() -> impl Strategy<Value = Tree> {
+        let leaf = (0_u8..8).prop_map(Tree::Has);
+        leaf.prop_recursive(5, 50, 6, |inner| {
+            let members = |inner| prop::collection::vec(inner, 1..6);
+            prop_oneof![
+                members(inner.clone()).prop_map(|members| Tree::Group(Join::And, members)),
+                members(inner.clone()).prop_map(|members| Tree::Group(Join::Or, members)),
+                inner.prop_map(|member| Tree::Group(Join::Not, vec![member])),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_tree(tree in any_tree(), has in any::<u8>()) {
+            let mut builder = Builder::default();
+            let built = tree.build(&mut builder);
+            prop_assume!(built != Err(FilterError::TooMany));
+            let tags: Vec<_> =
+                (0..8).filter(|tag| has >> tag & 1 == 1).map(|tag| (tag.to_string().into(), "".into())).collect();
+            prop_assert_eq!(builder.finish().unwrap().matches(&tags), tree.judge(has));
+        }
+    }
+}
