@@ -11,6 +11,15 @@ const require = createRequire(import.meta.url);
 export const Centrifuge2 = require("centrifuge2");
 export { Centrifuge5, WebSocket };
 
+/** What an SDK's publications and infos look like to a test: JSON, whatever travelled. */
+const JSON_FORM = { url: (broker) => broker.websocket, options: {}, encode: (data) => data, decode: (data) => data };
+const PROTOBUF_FORM = {
+  url: (broker) => `${broker.websocket}?format=protobuf`,
+  options: { protocol: "protobuf" },
+  encode: (data) => new TextEncoder().encode(JSON.stringify(data)),
+  decode: (bytes) => (bytes?.length ? JSON.parse(new TextDecoder().decode(bytes)) : undefined),
+};
+
 /** A connection token made by a library that is not ours. Without `seconds` it never expires. */
 export function token(user, { info, seconds, secret = SECRET, ...claims } = {}) {
   const payload = { sub: user, ...claims };
@@ -32,13 +41,18 @@ export function assertClosedOnTime(at_ms, text) {
  * Connects centrifuge-js 2 and subscribes. `heard` fills with publications, `ends` with disconnects, `connects`
  * with what each connect event said; `errors` with what the SDK reported.
  */
-export async function listen2(t, broker, channel, options) {
+export const listen2 = (...parameters) => listenLegacy(Centrifuge2, JSON_FORM, ...parameters);
+export const listen2protobuf = (...parameters) =>
+  listenLegacy(require("centrifuge2/dist/centrifuge.protobuf.js"), PROTOBUF_FORM, ...parameters);
+
+async function listenLegacy(Centrifuge, form, t, broker, channel, options) {
   const { token: text, ...rest } = options;
-  const client = new Centrifuge2(broker.websocket, { websocket: WebSocket, ...rest });
+  const client = new Centrifuge(form.url(broker), { websocket: WebSocket, ...form.options, ...rest });
   client.setToken(text);
   const listener = {
     client, heard: [], connects: [], ends: [], errors: [],
-    publish: (data) => client.publish(channel, data),
+    publish: (data) => client.publish(channel, form.encode(data)),
+    publishUnsubscribed: (data) => client.publish(channel, form.encode(data)),
     stop: () => client.disconnect(),
   };
   client.on("connect", (context) => listener.connects.push(context));
@@ -47,7 +61,7 @@ export async function listen2(t, broker, channel, options) {
   t.after(() => listener.stop());
   const subscribed = new Promise((resolve, reject) => {
     client.subscribe(channel, {
-      publish: (context) => listener.heard.push(context),
+      publish: (context) => listener.heard.push(decoded(form, context)),
       subscribe: resolve,
       error: (context) => reject(new Error(`subscribe: ${JSON.stringify(context)}`)),
     });
@@ -58,25 +72,32 @@ export async function listen2(t, broker, channel, options) {
 }
 
 /** Connects centrifuge-js 5 and subscribes: as `listen2`. */
-export const listen5 = (...parameters) => listenModern(Centrifuge5, ...parameters);
+export const listen5 = (...parameters) => listenModern(Centrifuge5, JSON_FORM, ...parameters);
+export const listen5protobuf = (...parameters) =>
+  listenModern(require("centrifuge5/build/protobuf").Centrifuge, PROTOBUF_FORM, ...parameters);
 
 /** Its predecessors with the same interface, the first to speak version 2 of the protocol. */
-export const listen3 = (...parameters) => listenModern(require("centrifuge3").Centrifuge, ...parameters);
-export const listen4 = (...parameters) => listenModern(require("centrifuge4").Centrifuge, ...parameters);
+export const listen3 = (...parameters) => listenModern(require("centrifuge3").Centrifuge, JSON_FORM, ...parameters);
+export const listen4 = (...parameters) => listenModern(require("centrifuge4").Centrifuge, JSON_FORM, ...parameters);
+export const listen3protobuf = (...parameters) =>
+  listenModern(require("centrifuge3/build/protobuf").default, PROTOBUF_FORM, ...parameters);
+export const listen4protobuf = (...parameters) =>
+  listenModern(require("centrifuge4/build/protobuf").default, PROTOBUF_FORM, ...parameters);
 
-async function listenModern(Centrifuge, t, broker, channel, options) {
-  const client = new Centrifuge(broker.websocket, { websocket: WebSocket, ...options });
+async function listenModern(Centrifuge, form, t, broker, channel, options) {
+  const client = new Centrifuge(form.url(broker), { websocket: WebSocket, ...form.options, ...options });
   const subscription = client.newSubscription(channel);
   const listener = {
     client, heard: [], connects: [], ends: [], errors: [],
-    publish: (data) => subscription.publish(data),
+    publish: (data) => subscription.publish(form.encode(data)),
+    publishUnsubscribed: (data) => client.publish(channel, form.encode(data)),
     stop: () => client.disconnect(),
   };
   client.on("connected", (context) => listener.connects.push(context));
   client.on("connecting", (context) => listener.ends.push(context));
   client.on("disconnected", (context) => listener.ends.push(context));
   client.on("error", (context) => listener.errors.push(context));
-  subscription.on("publication", (context) => listener.heard.push(context));
+  subscription.on("publication", (context) => listener.heard.push(decoded(form, context)));
   t.after(() => listener.stop());
   const subscribed = new Promise((resolve, reject) => {
     subscription.on("subscribed", resolve);
@@ -88,6 +109,16 @@ async function listenModern(Centrifuge, t, broker, channel, options) {
   // The first "connecting" belongs to `connect()`; ends are what comes after it.
   listener.ends.length = 0;
   return listener;
+}
+
+/** A publication with its data and its publisher's info readable. */
+function decoded(form, { data, info, ...rest }) {
+  if (!info?.client) return { ...rest, data: form.decode(data), info: undefined };
+  const shown = (bytes) => (bytes === undefined ? undefined : form.decode(bytes));
+  return {
+    ...rest, data: form.decode(data),
+    info: { user: info.user, client: info.client, conn_info: shown(info.conn_info ?? info.connInfo) },
+  };
 }
 
 /** Waits until `listener` heard `count` publications and returns their data. */
