@@ -32,9 +32,13 @@ impl Shard {
             Disconnect::Transport { code, reason } => Some((*code, Box::from(*reason))),
             other => codec.close_frame(other).map(|frame| (frame.code, frame.reason)),
         });
-        self.let_go(slot);
+        let mut held = self.let_go(slot);
         let is_slow = disconnect == Disconnect::Slow;
         if is_slow {
+            tracing::info!(
+                connection = %self.name(slot),
+                "disconnected: it reads too slowly; the namespace's slow_consumer and the dialect's queue size decide"
+            );
             // What the kernel does not hold is discarded, but for the rest of a frame that the peer has begun to
             // get: within it the close frame could not be read.
             self.connections.hot_mut(slot).outbox.keep_waiting(&mut self.chunks, std::iter::empty());
@@ -48,6 +52,9 @@ impl Shard {
         self.push_bytes(slot, &[], &bytes);
         let wait_ms = if is_slow { u64::from(self.config.limits.write_timeout_ms) } else { CLOSE_ANSWER_MS };
         self.set_phase_deadline(slot, wait_ms);
+        if !held.is_empty() {
+            self.receive_closing(slot, &mut held);
+        }
     }
 
     /// The peer's close frame came: it is answered in kind, and the connection ends.
@@ -86,8 +93,9 @@ impl Shard {
         }
     }
 
-    /// The end is decided: the client hears nothing more and is known to nobody.
-    fn let_go(&mut self, slot: Slot) {
+    /// The end is decided: the client hears nothing more and is known to nobody. Returns the bytes that were held
+    /// back: what comes next continues them.
+    fn let_go(&mut self, slot: Slot) -> Vec<u8> {
         self.connections.hot_mut(slot).phase = Phase::Closing;
         self.end_all_subscriptions(slot);
         if self.connections.cold(slot).is_client {
@@ -98,11 +106,12 @@ impl Shard {
         cold.is_client = false;
         cold.user = Box::default();
         cold.info = None;
-        cold.waiting = None;
+        let held = cold.waiting.take().map(|waiting| waiting.input).unwrap_or_default();
         cold.lingers = cold.transport.answers_requests() && !cold.peer_ended;
         cold.expires_s = 0;
         cold.heartbeat_at = 0;
         cold.phase_at = 0;
+        held
     }
 
     /// Bytes after our close frame: only the peer's own close frame matters.

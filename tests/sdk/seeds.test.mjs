@@ -70,7 +70,7 @@ describe("seed snippets", () => {
         assert.deepEqual(older.heard[1].info.conn_info, { n: 1 });
         assert.equal(newer.heard[2].info.user, "42");
         const info = name === "info.py" ? { name: "Alexander Emelin" } : undefined;
-        assert.deepEqual(newer.heard[2].info.connInfo, info);
+        assert.deepEqual(newer.heard[2].info.conn_info, info);
       });
     }
   }
