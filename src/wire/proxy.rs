@@ -142,8 +142,10 @@ mod tests {
         [SIGNATURE_2, &[command, family], &length, body].concat()
     }
 
-    /// (name, bytes, want); the address as text, `""` for none.
-    fn table() -> Vec<(&'static str, Vec<u8>, Result<(usize, &'static str), ProxyError>)> {
+    /// Name, bytes, and what they are: length and address, `""` for none.
+    type Row = (&'static str, Vec<u8>, Result<(usize, &'static str), ProxyError>);
+
+    fn table() -> Vec<Row> {
         let four = [192, 0, 2, 1, 192, 0, 2, 2, 0xDC, 0x04, 0x01, 0xBB];
         let mut six = [0; 36];
         six[..2].copy_from_slice(&[0x20, 0x01]);

@@ -29,9 +29,12 @@ fn words(commands: &[&[&str]]) -> Vec<Vec<Vec<u8>>> {
     commands.iter().map(|command| command.iter().map(bytes).collect()).collect()
 }
 
+/// Name, stream, the commands in it, and how it ends.
+type Row = (&'static str, &'static str, &'static [&'static [&'static str]], Option<RespError>);
+
 #[test]
 fn commands_are_read() {
-    let table: [(&str, &str, &[&[&str]], Option<RespError>); 37] = [
+    let table: [Row; 37] = [
         ("an array", "*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n", &[&["ECHO", "hi"]], None),
         ("two at once", "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nQUIT\r\n", &[&["PING"], &["QUIT"]], None),
         ("an empty argument", "*2\r\n$4\r\nECHO\r\n$0\r\n\r\n", &[&["ECHO", ""]], None),
