@@ -80,6 +80,14 @@ enum Command {
         #[arg(long)]
         listen: SocketAddrV4,
     },
+    /// Takes publications over raw TCP as a bare receiver; started by the mode `publish`.
+    #[command(hide = true)]
+    FloorReceiver {
+        #[arg(long)]
+        listen: SocketAddrV4,
+        #[arg(long)]
+        command_bytes: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -103,5 +111,8 @@ fn run(command: Command) -> io::Result<bool> {
         Command::Floor { workload } => workload.run_floor().map(|report| report.faults.is_empty()),
         Command::Scenario(args) => scenario::run(&args),
         Command::FloorSender { kind, listen } => floor::serve(kind, listen).map(|()| true),
+        Command::FloorReceiver { listen, command_bytes } => {
+            floor::receiver::serve(listen, command_bytes).map(|()| true)
+        }
     }
 }

@@ -134,13 +134,7 @@ impl Options {
     pub fn servers(&self, floors: &[Kind]) -> io::Result<Vec<(String, Server)>> {
         let mut servers = Vec::new();
         if !self.floor_only {
-            let server = match (&self.spawn, self.url) {
-                (Some(path), _) => Server::spawn_broker(path, &self.server_cores(), &self.broker_settings())
-                    .map_err(|error| explained(&format!("{} did not start", path.display()), &error))?,
-                (None, Some(address)) => Server::at(address, self.pid),
-                (None, None) => return Err(io::Error::other("--spawn PATH or --url ADDRESS is needed")),
-            };
-            servers.push(("broker".to_owned(), server));
+            servers.push(("broker".to_owned(), self.broker()?));
         }
         let kinds = match &self.floor {
             Some(kinds) if !kinds.is_empty() => kinds.as_slice(),
@@ -154,6 +148,16 @@ impl Options {
             servers.push((format!("floor-{}", kind.name()), server));
         }
         Ok(servers)
+    }
+
+    /// The broker that is asked for.
+    pub fn broker(&self) -> io::Result<Server> {
+        match (&self.spawn, self.url) {
+            (Some(path), _) => Server::spawn_broker(path, &self.server_cores(), &self.broker_settings())
+                .map_err(|error| explained(&format!("{} did not start", path.display()), &error)),
+            (None, Some(address)) => Ok(Server::at(address, self.pid)),
+            (None, None) => Err(io::Error::other("--spawn PATH or --url ADDRESS is needed")),
+        }
     }
 
     fn broker_settings(&self) -> BrokerSettings {

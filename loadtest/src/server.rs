@@ -29,6 +29,8 @@ pub struct BrokerSettings {
 /// A server to load.
 pub struct Server {
     pub address: SocketAddrV4,
+    /// Where a spawned broker takes publications over raw TCP.
+    pub tcp: Option<SocketAddrV4>,
     /// `None`: an address without a known process; nothing is accounted.
     pub process: Option<Process>,
     child: Option<Child>,
@@ -38,24 +40,36 @@ pub struct Server {
 impl Server {
     /// A server that runs already. `pid`: what to account, if it is on this machine.
     pub fn at(address: SocketAddrV4, pid: Option<u32>) -> Server {
-        Server { address, process: pid.map(|pid| Process { pid }), child: None, directory: None }
+        Server { address, tcp: None, process: pid.map(|pid| Process { pid }), child: None, directory: None }
     }
 
     /// Starts the broker binary `path` on `cores` with a configuration of its own and waits until it accepts.
     pub fn spawn_broker(path: &Path, cores: &[usize], settings: &BrokerSettings) -> io::Result<Server> {
         let directory = scratch_directory()?;
-        let [http, ops] = free_addresses()?;
+        let [http, tcp, ops] = free_addresses()?;
         let file = directory.join("polycast.toml");
-        fs::write(&file, broker_config(settings, http, ops))?;
+        fs::write(&file, broker_config(settings, [http, tcp, ops]))?;
         let mut command = Command::new(path);
         command.arg("--config").arg(&file);
-        Server::start(command, cores, http, directory)
+        let mut server = Server::start(command, cores, http, directory)?;
+        server.tcp = Some(tcp);
+        Ok(server)
+    }
+
+    /// Starts a bare receiver of commands of `command_bytes` bytes on `core`.
+    pub fn spawn_receiver(command_bytes: usize, core: usize) -> io::Result<Server> {
+        let directory = scratch_directory()?;
+        let [address, ..] = free_addresses()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["floor-receiver", "--listen", &address.to_string()]);
+        command.args(["--command-bytes", &command_bytes.to_string()]);
+        Server::start(command, &[core], address, directory)
     }
 
     /// Starts a floor sender (this program's own hidden mode) on `core`.
     pub fn spawn_floor(kind: &str, core: usize) -> io::Result<Server> {
         let directory = scratch_directory()?;
-        let [address, _] = free_addresses()?;
+        let [address, ..] = free_addresses()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["floor-sender", "--kind", kind, "--listen", &address.to_string()]);
         Server::start(command, &[core], address, directory)
@@ -72,7 +86,8 @@ impl Server {
         sys::bind_child(&mut command, cores);
         let child = command.spawn()?;
         let process = Some(Process { pid: child.id() });
-        let mut server = Server { address, process, child: Some(child), directory: Some(directory) };
+        let mut server =
+            Server { address, tcp: None, process, child: Some(child), directory: Some(directory) };
         for _ in 0..START_ATTEMPTS {
             if let Some(status) = server.child.as_mut().and_then(|child| child.try_wait().transpose()) {
                 return Err(io::Error::other(format!("it ended: {}\n{}", status?, server.log())));
@@ -119,10 +134,10 @@ impl Drop for Server {
     }
 }
 
-fn broker_config(settings: &BrokerSettings, http: SocketAddrV4, ops: SocketAddrV4) -> String {
+fn broker_config(settings: &BrokerSettings, [http, tcp, ops]: [SocketAddrV4; 3]) -> String {
     let BrokerSettings { secret, api_key, shards, clients_publish, append } = settings;
     format!(
-        "[server]\nhttp = \"{http}\"\nops = \"{ops}\"\nshards = {shards}\n\n\
+        "[server]\nhttp = \"{http}\"\ntcp = \"{tcp}\"\nops = \"{ops}\"\nshards = {shards}\n\n\
          [[apps]]\nid = \"1\"\ntoken_hmac_secret_key = {secret:?}\napi_key = {api_key:?}\n\n\
          [[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_client = true\n\
          allow_publish_for_client = {clients_publish}\n\n{append}\n"
@@ -140,10 +155,10 @@ fn scratch_directory() -> io::Result<PathBuf> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Two free ports. Between this and the server's own bind somebody could take one; the start then fails loudly.
-fn free_addresses() -> io::Result<[SocketAddrV4; 2]> {
-    let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let mut addresses = [SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0); 2];
+/// Three free ports. Between this and the server's own bind somebody could take one; the start then fails loudly.
+fn free_addresses() -> io::Result<[SocketAddrV4; 3]> {
+    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let mut addresses = [SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0); 3];
     for (address, listener) in addresses.iter_mut().zip(&listeners) {
         let listener = listener.as_ref().map_err(|error| io::Error::from(error.kind()))?;
         address.set_port(listener.local_addr()?.port());
@@ -177,7 +192,7 @@ mod tests {
             append: "[apps.centrifuge]".to_owned(),
         };
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8000);
-        let text = broker_config(&settings, address, address);
+        let text = broker_config(&settings, [address; 3]);
         assert!(text.contains(r#"token_hmac_secret_key = "a\"b""#), "{text}");
         assert!(text.contains("shards = 2\n") && text.ends_with("[apps.centrifuge]\n"), "{text}");
     }

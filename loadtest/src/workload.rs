@@ -8,6 +8,7 @@ use crate::modes::fanout::{self, FanoutArgs};
 use crate::modes::idle::{self, IdleArgs};
 use crate::modes::many::{self, ManyArgs};
 use crate::modes::mix::{self, MixArgs};
+use crate::modes::publish::{self, PublishArgs};
 use crate::modes::rpc::{self, RpcArgs};
 use crate::modes::slow::{self, SlowArgs};
 use crate::modes::storm::{self, StormArgs};
@@ -27,6 +28,8 @@ pub enum Workload {
     Storm(StormArgs),
     /// Clients publish to nobody and wait for the reply: round trips over the client protocol.
     Rpc(RpcArgs),
+    /// Backends publish to nobody over raw TCP, pipelined: rate and cost, and what others feel of it.
+    Publish(PublishArgs),
     /// Let some subscribers stop reading: what it costs the others, and the server's memory.
     Slow(SlowArgs),
     /// Two channels each, small messages, people coming and going: a published scenario, scaled.
@@ -42,6 +45,7 @@ impl Workload {
             Workload::Idle(args) => idle::run(args),
             Workload::Storm(args) => storm::run(args),
             Workload::Rpc(args) => rpc::run(args),
+            Workload::Publish(args) => publish::run(args),
             Workload::Slow(args) => slow::run(args),
             Workload::Mix(args) => mix::run(args),
         }
@@ -61,6 +65,7 @@ impl Workload {
             Workload::Idle(args) => &mut args.options,
             Workload::Storm(args) => &mut args.options,
             Workload::Rpc(args) => &mut args.options,
+            Workload::Publish(args) => &mut args.options,
             Workload::Slow(args) => &mut args.options,
             Workload::Mix(args) => &mut args.options,
         }

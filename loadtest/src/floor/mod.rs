@@ -6,6 +6,7 @@
 pub mod bare;
 pub mod batched;
 pub mod blocking;
+pub mod receiver;
 
 use std::io;
 use std::net::SocketAddrV4;

@@ -5,6 +5,7 @@ pub mod fanout;
 pub mod idle;
 pub mod many;
 pub mod mix;
+pub mod publish;
 pub mod rpc;
 mod slices;
 pub mod slow;
