@@ -29,9 +29,6 @@ macro_rules! metrics {
                 },)*]
             }
 
-            fn add(&mut self, other: &Self) {
-                $(self.$field += other.$field;)*
-            }
         }
     };
 }
@@ -151,12 +148,5 @@ impl Snapshot {
             _ => &mut self.auth_malformed,
         };
         *counter += 1;
-    }
-
-    /// Adds another shard's figures to these. Gauges of lateness take the larger one.
-    pub fn merge(&mut self, other: &Self) {
-        let lag_ms = self.timer_lag_ms.max(other.timer_lag_ms);
-        self.add(other);
-        self.timer_lag_ms = lag_ms;
     }
 }

@@ -23,6 +23,10 @@ const LATENESS_MS_MAX: u64 = 200;
 impl Shard {
     /// Handles due deadlines, at most [`DEADLINES_PER_TURN_MAX`].
     pub(super) fn timers(&mut self, pending_receives: bool) {
+        if let Some(due_ms) = self.wheel.next_due_ms() {
+            let lag_ms = self.now.monotonic_ms.saturating_sub(due_ms);
+            self.counters.timer_lag_ms = self.counters.timer_lag_ms.max(lag_ms);
+        }
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(self.now.monotonic_ms, DEADLINES_PER_TURN_MAX, &mut due);
         for slot in due.drain(..) {

@@ -396,6 +396,7 @@ impl Shard {
             Order::Drain { spread_ms } => self.drain(spread_ms),
             Order::Statistics => {
                 let snapshot = Box::new(self.snapshot());
+                self.counters.timer_lag_ms = 0;
                 self.effects.push(Effect::Notify(Notice::Statistics(snapshot)));
             }
         }
