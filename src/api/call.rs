@@ -9,8 +9,8 @@ use crate::core::error::ClientError;
 use crate::core::history::Range;
 use crate::core::ids::ClientId;
 use crate::core::namespace::Namespace;
-use crate::core::publication::{Payload, Position, Terms};
-use crate::engine::Stream;
+use crate::core::publication::{ClientInfo, Payload, Position, Terms};
+use crate::engine::{PresenceStats, Stream};
 
 /// One thing a backend wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,14 @@ pub enum Call {
     History {
         channel: Box<str>,
         range: Range,
+    },
+    /// The channel is not checked yet.
+    Presence {
+        channel: Box<str>,
+    },
+    /// The channel is not checked yet.
+    PresenceStats {
+        channel: Box<str>,
     },
     /// Forget what is kept of a channel, which is not checked yet.
     HistoryRemove {
@@ -74,6 +82,8 @@ pub enum Answer {
     Channels(Vec<ChannelCount>),
     Info(Vec<NodeInfo>),
     History(Stream),
+    Presence(Vec<ClientInfo>),
+    PresenceStats(PresenceStats),
 }
 
 /// A channel and its subscribers.

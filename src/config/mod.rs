@@ -142,6 +142,9 @@ pub struct Centrifuge {
     pub queue_max_size: usize,
     pub allow_anonymous_connect_without_token: bool,
     pub disallow_anonymous_connection_tokens: bool,
+    /// Every user is subscribed to `<prefix>#<user>` from the start; `None`: nobody is. The prefix is empty or a
+    /// namespace's with its colon.
+    pub personal_channel: Option<Box<str>>,
     /// Demanded of `aud`, if set.
     pub token_audience: Option<Box<str>>,
     /// Demanded of `iss`, if set.

@@ -7,6 +7,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::duration::Duration;
 use crate::core::namespace::SlowConsumer;
+use crate::core::recovery::Mode;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -148,6 +149,8 @@ pub(super) struct RawCentrifuge {
     pub queue_max_size: u64,
     pub allow_anonymous_connect_without_token: bool,
     pub disallow_anonymous_connection_tokens: bool,
+    pub user_subscribe_to_personal: bool,
+    pub user_personal_channel_namespace: String,
     pub token_audience: String,
     pub token_issuer: String,
 }
@@ -165,6 +168,8 @@ impl Default for RawCentrifuge {
             queue_max_size: 1_024 * 1_024,
             allow_anonymous_connect_without_token: false,
             disallow_anonymous_connection_tokens: false,
+            user_subscribe_to_personal: false,
+            user_personal_channel_namespace: String::new(),
             token_audience: String::new(),
             token_issuer: String::new(),
         }
@@ -189,11 +194,40 @@ pub(super) struct RawNamespace {
     pub allow_history_for_client: bool,
     pub allow_history_for_subscriber: bool,
     pub allow_history_for_anonymous: bool,
+    pub allow_positioning: bool,
+    pub force_positioning: bool,
+    pub allow_recovery: bool,
+    pub force_recovery: bool,
+    pub force_recovery_mode: RawMode,
+    pub presence: bool,
+    pub join_leave: bool,
+    pub force_push_join_leave: bool,
+    pub allow_presence_for_client: bool,
+    pub allow_presence_for_subscriber: bool,
+    pub allow_presence_for_anonymous: bool,
     pub slow_consumer: RawSlowConsumer,
 }
 
 /// Thirty days.
 pub(super) const HISTORY_META_TTL: Duration = Duration::from_s(30 * 24 * 3_600);
+
+/// [`Mode`] as it is written.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawMode {
+    #[default]
+    Stream,
+    Cache,
+}
+
+impl From<RawMode> for Mode {
+    fn from(raw: RawMode) -> Self {
+        match raw {
+            RawMode::Stream => Self::Stream,
+            RawMode::Cache => Self::Cache,
+        }
+    }
+}
 
 /// [`SlowConsumer`] as it is written.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

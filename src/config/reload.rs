@@ -104,6 +104,7 @@ fn centrifuge_difference(old: &Centrifuge, new: &Centrifuge, differs: &mut impl 
         disallow_anonymous_connection_tokens,
         token_audience,
         token_issuer,
+        personal_channel: _,
     } = old;
     differs("apps.centrifuge.ping_interval", *ping_interval_ms != new.ping_interval_ms);
     differs("apps.centrifuge.pong_timeout", *pong_timeout_ms != new.pong_timeout_ms);

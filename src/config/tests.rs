@@ -143,8 +143,8 @@ fn refusals_name_the_key_and_what_to_do() {
         (app("[[apps]]\n[apps.stream]"), "apps.1.stream: not served"),
         (app("[apps.centrifuge]\ncompat = \"v2\""), "apps.0.centrifuge.compat: not served"),
         (
-            app("[[apps.namespaces]]\nname=\"\"\n[[apps.namespaces]]\npresence=true"),
-            "apps.0.namespaces.1.presence: not served",
+            app("[[apps.namespaces]]\nname=\"\"\n[[apps.namespaces]]\nchannel_regex=\"a\""),
+            "apps.0.namespaces.1.channel_regex: not served",
         ),
         // Server.
         (
@@ -246,6 +246,10 @@ fn refusals_name_the_key_and_what_to_do() {
         (
             app("[[apps.namespaces]]\nname = \"\"\nhistory_ttl = 1"),
             "apps.0.namespaces.0.history_size: history needs both",
+        ),
+        (
+            app("[[apps.namespaces]]\nname = \"\"\nallow_recovery = true"),
+            "apps.0.namespaces.0.allow_recovery: \"true\" is not possible; only channels with a history",
         ),
         (
             app("[[apps.namespaces]]\nname = \"\"\nhistory_size = 1\nhistory_ttl = 9\nhistory_meta_ttl = 8"),

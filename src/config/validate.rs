@@ -292,6 +292,10 @@ fn centrifuge(table: &Table, raw: &RawCentrifuge) -> Result<Centrifuge, ConfigEr
         queue_max_size: table.number("queue_max_size", raw.queue_max_size, 4_096..=1_024 * MIB, "bytes")?,
         allow_anonymous_connect_without_token: raw.allow_anonymous_connect_without_token,
         disallow_anonymous_connection_tokens: raw.disallow_anonymous_connection_tokens,
+        personal_channel: raw.user_subscribe_to_personal.then(|| {
+            let namespace = &*raw.user_personal_channel_namespace;
+            if namespace.is_empty() { "".into() } else { format!("{namespace}:").into() }
+        }),
         token_audience: text(&raw.token_audience),
         token_issuer: text(&raw.token_issuer),
     })
@@ -346,6 +350,17 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
         let half = if history_size == 0 { "history_size" } else { "history_ttl" };
         return Err(ConfigError::HalfHistory { key: table.key(half) });
     }
+    for (name, is_on) in [
+        ("allow_positioning", raw.allow_positioning),
+        ("force_positioning", raw.force_positioning),
+        ("allow_recovery", raw.allow_recovery),
+        ("force_recovery", raw.force_recovery),
+    ] {
+        if is_on && history_size == 0 {
+            let want = "only channels with a history have positions: set history_size and history_ttl too";
+            return Err(table.value(name, "true", want));
+        }
+    }
     if history_size > 0 && slow_consumer != SlowConsumer::Disconnect {
         return Err(ConfigError::LossyWithHistory { key: table.key("slow_consumer") });
     }
@@ -363,6 +378,17 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
         allow_history_for_client: raw.allow_history_for_client,
         allow_history_for_subscriber: raw.allow_history_for_subscriber,
         allow_history_for_anonymous: raw.allow_history_for_anonymous,
+        allow_positioning: raw.allow_positioning,
+        force_positioning: raw.force_positioning,
+        allow_recovery: raw.allow_recovery,
+        force_recovery: raw.force_recovery,
+        force_recovery_mode: raw.force_recovery_mode.into(),
+        presence: raw.presence,
+        join_leave: raw.join_leave,
+        force_push_join_leave: raw.force_push_join_leave,
+        allow_presence_for_client: raw.allow_presence_for_client,
+        allow_presence_for_subscriber: raw.allow_presence_for_subscriber,
+        allow_presence_for_anonymous: raw.allow_presence_for_anonymous,
         slow_consumer,
     })
 }

@@ -1,5 +1,7 @@
 //! Settings shared by the channels of one prefix.
 
+use super::recovery::Mode;
+
 /// What happens to a connection whose outbound queue exceeds its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SlowConsumer {
@@ -32,6 +34,24 @@ pub struct Namespace {
     pub allow_history_for_client: bool,
     pub allow_history_for_subscriber: bool,
     pub allow_history_for_anonymous: bool,
+    /// Clients may ask that gaps in what they are sent are watched for.
+    pub allow_positioning: bool,
+    /// Gaps are watched for whether clients ask or not.
+    pub force_positioning: bool,
+    /// Clients may ask to recover what they missed.
+    pub allow_recovery: bool,
+    /// Clients can recover whether they ask for it or not.
+    pub force_recovery: bool,
+    pub force_recovery_mode: Mode,
+    /// Who is in a channel is kept.
+    pub presence: bool,
+    /// Joins and leaves are told to those who want to hear them.
+    pub join_leave: bool,
+    /// ... and to everybody else in the channel.
+    pub force_push_join_leave: bool,
+    pub allow_presence_for_client: bool,
+    pub allow_presence_for_subscriber: bool,
+    pub allow_presence_for_anonymous: bool,
     pub slow_consumer: SlowConsumer,
 }
 

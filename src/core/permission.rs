@@ -59,6 +59,15 @@ pub struct Readers {
 }
 
 impl Readers {
+    /// Of who is in a channel.
+    pub fn of_presence(namespace: &Namespace) -> Self {
+        Self {
+            client: namespace.allow_presence_for_client,
+            subscriber: namespace.allow_presence_for_subscriber,
+            anonymous: namespace.allow_presence_for_anonymous,
+        }
+    }
+
     /// Of the publications that are kept.
     pub fn of_history(namespace: &Namespace) -> Self {
         Self {

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Answer, Ask, ChannelKey, EngineError, Keep, Stream};
+use super::{Answer, Ask, ChannelKey, EngineError, Keep, PresenceStats, Stream};
 use crate::core::history::History;
+use crate::core::members::Members;
 use crate::core::publication::{Epoch, Numbered, Position, Publication, Terms};
 
 /// Streams kept per shard.
@@ -31,6 +32,8 @@ pub struct Memory {
     /// that nobody uses comes back.
     swept: u64,
     subscribed: HashSet<ChannelKey>,
+    /// Who is in channels with somebody in them.
+    members: HashMap<ChannelKey, Members>,
     keys: Keys,
     epochs: Epochs,
 }
@@ -104,6 +107,7 @@ impl Memory {
             uses: 0,
             swept: 0,
             subscribed: HashSet::new(),
+            members: HashMap::new(),
             keys: Keys::default(),
             epochs: Epochs { seed, next: 0 },
         }
@@ -135,6 +139,31 @@ impl Memory {
                     kept.history.clear();
                 }
                 answers.push(Answer::HistoryRemoved { id, result: Ok(()) });
+            }
+            // What this process holds ends with it: nothing here outlives its time.
+            Ask::Enter { channel, info, ttl_s: _ } => {
+                let info = Arc::try_unwrap(info).unwrap_or_else(|info| (*info).clone());
+                self.members.entry(channel).or_default().enter(info);
+            }
+            Ask::Exit { channel, client } => {
+                if let Some(members) = self.members.get_mut(&channel) {
+                    members.leave(client);
+                    if members.is_empty() {
+                        self.members.remove(&channel);
+                    }
+                }
+            }
+            Ask::Presence { id, channel } => {
+                let clients = self.members.get(&channel).map(|members| members.clients().to_vec());
+                answers.push(Answer::Presence { id, result: Ok(clients.unwrap_or_default()) });
+            }
+            Ask::PresenceStats { id, channel } => {
+                let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+                let members = self.members.get(&channel);
+                let (clients, users) =
+                    members.map_or((0, 0), |members| (members.clients().len(), members.users_count()));
+                let result = Ok(PresenceStats { clients: count(clients), users: count(users) });
+                answers.push(Answer::PresenceStats { id, result });
             }
         }
     }
@@ -181,6 +210,11 @@ impl Memory {
     /// Streams held.
     pub fn streams_count(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Channels with somebody in them.
+    pub fn peopled_count(&self) -> usize {
+        self.members.len()
     }
 
     /// Channels whose deliveries are wanted.

@@ -3,7 +3,7 @@
 //! The owner asks by an effect of its shard and is answered by an input, also when the engine is the process's
 //! own memory. What an engine promises:
 //!
-//! - Every [`Ask`] but [`Ask::Unsubscribe`] gets exactly one answer with its number, perhaps an error, perhaps
+//! - Every [`Ask`] that does not say otherwise gets exactly one answer with its number, perhaps an error, perhaps
 //!   late, in any order. Asks about one channel take effect in the order they were asked.
 //! - After [`Answer::Subscribed`] every publication of the channel arrives as [`Answer::Delivery`], until
 //!   [`Ask::Unsubscribe`]. Deliveries of a numbered channel may be late, repeated or out of order; the owner
@@ -17,8 +17,8 @@ pub mod memory;
 use std::sync::Arc;
 
 use crate::core::history::Range;
-use crate::core::ids::AppIndex;
-use crate::core::publication::{Numbered, Position, Publication, Terms};
+use crate::core::ids::{AppIndex, ClientId};
+use crate::core::publication::{ClientInfo, Numbered, Position, Publication, Terms};
 
 /// A channel as engines and other shards name it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -64,6 +64,15 @@ pub enum Ask {
     History { id: AskId, channel: ChannelKey, range: Range, keep: Keep },
     /// Forget the channel's publications; positions go on.
     RemoveHistory { id: AskId, channel: ChannelKey },
+    /// A client is in the channel, or still is: an engine outside of this process forgets it after `ttl_s` seconds
+    /// unless that is repeated. Not answered.
+    Enter { channel: ChannelKey, info: Arc<ClientInfo>, ttl_s: u32 },
+    /// A client is no longer in the channel. Not answered.
+    Exit { channel: ChannelKey, client: ClientId },
+    /// Who is in the channel.
+    Presence { id: AskId, channel: ChannelKey },
+    /// How many are in the channel.
+    PresenceStats { id: AskId, channel: ChannelKey },
 }
 
 /// What the engine says.
@@ -86,12 +95,29 @@ pub enum Answer {
         id: AskId,
         result: Result<(), EngineError>,
     },
+    /// No client occurs twice.
+    Presence {
+        id: AskId,
+        result: Result<Vec<ClientInfo>, EngineError>,
+    },
+    PresenceStats {
+        id: AskId,
+        result: Result<PresenceStats, EngineError>,
+    },
     /// A publication for this node. `numbered.offset` 0 and an empty `epoch`: not numbered.
     Delivery {
         channel: ChannelKey,
         epoch: Arc<str>,
         numbered: Numbered,
     },
+}
+
+/// Answer to [`Ask::PresenceStats`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresenceStats {
+    pub clients: u32,
+    /// Distinct ones.
+    pub users: u32,
 }
 
 /// Answer to [`Ask::History`].

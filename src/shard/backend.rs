@@ -111,6 +111,12 @@ impl Shard {
             Call::History { channel, range } => {
                 self.lookup_part(Part { gather, call, channel: None }, app, &channel, Lookup::History(range));
             }
+            Call::Presence { channel } => {
+                self.lookup_part(Part { gather, call, channel: None }, app, &channel, Lookup::Presence);
+            }
+            Call::PresenceStats { channel } => {
+                self.lookup_part(Part { gather, call, channel: None }, app, &channel, Lookup::PresenceStats);
+            }
             Call::HistoryRemove { channel } => {
                 self.lookup_part(Part { gather, call, channel: None }, app, &channel, Lookup::RemoveHistory);
             }
@@ -184,6 +190,8 @@ impl Shard {
             Err(error) => return self.set_answer(part.gather, part.call, Err(error)),
         };
         let missing = match &lookup {
+            Lookup::Presence | Lookup::PresenceStats if namespace.presence => None,
+            Lookup::Presence | Lookup::PresenceStats => Some("presence, which the namespace does not keep"),
             Lookup::History(_) | Lookup::RemoveHistory if namespace.is_numbered() => None,
             Lookup::History(_) | Lookup::RemoveHistory => Some("history, which the namespace does not keep"),
         };
@@ -202,6 +210,8 @@ impl Shard {
         let answer = match result {
             Ok(Found::History(stream)) => Ok(Answer::History(stream)),
             Ok(Found::HistoryRemoved) => Ok(Answer::Done),
+            Ok(Found::Presence(clients)) => Ok(Answer::Presence(clients)),
+            Ok(Found::PresenceStats(stats)) => Ok(Answer::PresenceStats(stats)),
             Err(error) => Err(error.into()),
         };
         self.set_answer(part.gather, part.call, answer);

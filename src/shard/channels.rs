@@ -38,8 +38,10 @@ impl Placement {
 #[derive(Debug)]
 pub struct Channel {
     pub key: ChannelKey,
-    /// Slots of local subscribers.
+    /// Slots of local subscribers that get the frames which all of them share.
     pub subscribers: Handles,
+    /// Subscribers that not everything is the same for; exists only where there are some.
+    pub few: Option<Box<Few>>,
     /// The owner's side, where it holds more than «the engine delivers, and only local clients hear it».
     pub owner: Option<Box<Owner>>,
     /// Joins under way for clients of this shard.
@@ -50,6 +52,46 @@ pub struct Channel {
     pub is_live: bool,
     /// The subscriber count changed since the owner was last told.
     pub count_changed: bool,
+}
+
+/// Subscribers of one channel at one shard that not everything is the same for.
+#[derive(Debug, Default)]
+pub struct Few {
+    /// Slots of subscribers who are told of others' joins and leaves, whether they are among the many or not.
+    pub listeners: Handles,
+    /// Slots of subscribers who get publications in frames of their own. They are not among the many.
+    pub apart: Handles,
+}
+
+impl Few {
+    pub fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.apart.is_empty()
+    }
+}
+
+impl Channel {
+    /// Whether it has local subscribers.
+    pub fn is_heard(&self) -> bool {
+        !self.subscribers.is_empty() || self.few.as_ref().is_some_and(|few| !few.apart.is_empty())
+    }
+
+    /// Local subscribers.
+    pub fn subscribers_count(&self) -> usize {
+        let apart = self.few.as_ref().map_or(0, |few| few.apart.as_slice().len());
+        self.subscribers.as_slice().len() + apart
+    }
+
+    /// A subscriber gets from here on what the many get.
+    pub fn join_the_many(&mut self, slot: u32) {
+        if let Some(few) = &mut self.few
+            && few.apart.remove(slot)
+        {
+            self.subscribers.insert(slot);
+            if few.is_empty() {
+                self.few = None;
+            }
+        }
+    }
 }
 
 /// A channel with enough subscribers for a log of its own, while its frames are on their way.
@@ -119,6 +161,7 @@ impl Channels {
         *place = Some(Channel {
             key: ChannelKey { app, name: Arc::from(name) },
             subscribers: Handles::None,
+            few: None,
             owner: None,
             joining: 0,
             log: super::connection::NONE,

@@ -11,6 +11,7 @@ use super::http::HttpConnection;
 use super::outbox::Outbox;
 use super::preface::Fresh;
 use super::resp::RespConnection;
+use super::special::Special;
 use super::waiting::Waiting;
 use crate::core::ids::{AppIndex, ConnectionId, GENERATION_MASK, Slot};
 use crate::core::publication::Payload;
@@ -111,6 +112,9 @@ pub struct Cold {
     pub address: u32,
     /// Subscribed channels.
     pub subscriptions: Handles,
+    /// What some of them need beyond that; exists only where there is something.
+    #[allow(clippy::box_collection)]
+    pub specials: Option<Box<Vec<Special>>>,
     /// Exists only while answers are awaited or commands held back.
     pub waiting: Option<Box<Waiting>>,
     /// Neighbours in the list of the user's connections.

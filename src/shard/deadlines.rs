@@ -97,6 +97,9 @@ impl Shard {
             self.counters.expired += 1;
             self.disconnect(slot, Disconnect::Expired);
         }
+        if self.connections.hot(slot).phase == Phase::Open {
+            self.expire_subscriptions(slot);
+        }
     }
 
     /// When an unrefreshed connection is closed: the token's expiry plus the grace for a refresh.
@@ -105,9 +108,14 @@ impl Shard {
         if expires_s == 0 {
             return None;
         }
+        Some(self.end_unix_ms(slot, expires_s))
+    }
+
+    /// When what expires and is not refreshed comes to its end.
+    pub(super) fn end_unix_ms(&self, slot: Slot, expires_s: u32) -> u64 {
         let grace_ms = self.rules(slot).map_or(0, |rules| rules.expiry_grace_ms);
         let spread_ms = u64::from(slot.0).wrapping_mul(0x9E37_79B9) % EXPIRY_SPREAD_MS;
-        Some(u64::from(expires_s) * 1_000 + u64::from(grace_ms) + spread_ms)
+        u64::from(expires_s) * 1_000 + u64::from(grace_ms) + spread_ms
     }
 
     fn heartbeat(&mut self, slot: Slot, pending_receives: bool) {
@@ -230,9 +238,10 @@ impl Shard {
     pub(super) fn arm(&mut self, slot: Slot) {
         let cold = self.connections.cold(slot);
         let ticks = [cold.heartbeat_at, cold.phase_at];
-        let expiry_ms = self
-            .expires_unix_ms(slot)
-            .map(|unix_ms| self.now.monotonic_ms + unix_ms.saturating_sub(self.now.unix_ms));
+        let expiry =
+            self.expires_unix_ms(slot).into_iter().chain(self.subscriptions_expire_unix_ms(slot)).min();
+        let expiry_ms =
+            expiry.map(|unix_ms| self.now.monotonic_ms + unix_ms.saturating_sub(self.now.unix_ms));
         let earliest_ms =
             ticks.into_iter().filter(|tick| *tick != 0).map(|tick| self.tick_ms(tick)).chain(expiry_ms).min();
         match earliest_ms {

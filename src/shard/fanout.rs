@@ -3,11 +3,13 @@
 //! It is encoded once per variant, as a whole frame, into bytes that all its receivers share; a subscriber's own
 //! share of the work is one range in its queue.
 
+use std::sync::Arc;
+
 use super::Shard;
 use super::channels::ChannelLog;
-use super::connection::NONE;
+use super::connection::{NONE, Phase};
 use super::outbox::Range;
-use crate::core::event::Body;
+use crate::core::event::{Body, Event};
 use crate::core::ids::Slot;
 use crate::core::publication::Numbered;
 use crate::protocol::Variant;
@@ -26,9 +28,22 @@ impl Shard {
     pub(super) fn fan_out(&mut self, handle: u32, numbered: &Numbered) {
         let channel = self.channels.get(handle);
         let subscribers_count = channel.subscribers.as_slice().len();
-        if subscribers_count == 0 {
-            return;
+        let has_apart = channel.few.as_ref().is_some_and(|few| !few.apart.is_empty());
+        if subscribers_count > 0 {
+            self.fan_out_to_many(handle, subscribers_count, numbered);
         }
+        // From here on the channel may be gone: its last subscriber may turn out to be too slow.
+        if has_apart {
+            self.fan_out_apart(handle, numbered);
+        }
+        if !self.slow.is_empty() {
+            self.judge_slow_consumers();
+        }
+    }
+
+    /// To those who share their frames. Who is too slow is noted, not judged.
+    fn fan_out_to_many(&mut self, handle: u32, subscribers_count: usize, numbered: &Numbered) {
+        let channel = self.channels.get(handle);
         let queue_bytes_max = self.apps[usize::from(channel.key.app.0)].queue_bytes_max;
         let own_log = self.own_log(handle, subscribers_count);
         let mut frames: [Option<Range>; Variant::COUNT] = [None; Variant::COUNT];
@@ -74,8 +89,38 @@ impl Shard {
             }
         }
         self.counters.deliveries += deliveries;
-        if !self.slow.is_empty() {
-            self.judge_slow_consumers();
+    }
+
+    /// Those who do not get what the many get: each has a message of its own.
+    fn fan_out_apart(&mut self, handle: u32, numbered: &Numbered) {
+        let excluded = self.excluded_here(numbered);
+        let channel = self.channels.get(handle);
+        let name = Arc::clone(&channel.key.name);
+        let apart = channel.few.as_ref().map_or_else(Vec::new, |few| few.apart.as_slice().to_vec());
+        for slot in apart.into_iter().map(Slot).filter(|slot| Some(*slot) != excluded) {
+            let event = Event::Publication {
+                channel: &name,
+                publication: &numbered.publication,
+                offset: numbered.offset,
+                body: Body::Plain,
+            };
+            if self.connections.hot(slot).phase == Phase::Open && self.tell(slot, &event) {
+                self.counters.deliveries += 1;
+            }
+        }
+    }
+
+    /// Puts bytes that several connections share into one queue.
+    pub(super) fn push_range(&mut self, slot: Slot, frame: Range) {
+        let queue_bytes_max = self.queue_bytes_max(slot);
+        let hot = self.connections.hot_mut(slot);
+        hot.outbox.push(&mut self.chunks, frame);
+        if !hot.dirty {
+            hot.dirty = true;
+            self.dirty.push_back(slot.0);
+        }
+        if hot.outbox.queued_bytes() > queue_bytes_max && hot.outbox.queued_bytes() > frame.len() {
+            self.judge_slow_consumer(slot);
         }
     }
 

@@ -9,10 +9,12 @@ use crate::api::call::ChannelCount;
 use crate::config::Config;
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
+use crate::core::event::Recovery;
 use crate::core::history::Range;
 use crate::core::ids::{AppIndex, ClientId};
-use crate::core::publication::{Numbered, Position, Publication, Terms};
-use crate::engine::{ChannelKey, Stream};
+use crate::core::publication::{ClientInfo, Numbered, Position, Publication, Terms};
+use crate::core::recovery::Mode;
+use crate::engine::{ChannelKey, PresenceStats, Stream};
 use crate::metrics::Snapshot;
 
 /// Names an operation at the shard that waits for its answer; an answer to a forgotten one is ignored.
@@ -26,12 +28,22 @@ pub struct OperationId {
 #[derive(Debug)]
 pub enum Letter {
     /// To the owner: this shard wants the channel's publications, for the client that waits on `operation`.
-    Join { operation: OperationId, channel: ChannelKey },
+    Join {
+        operation: OperationId,
+        channel: ChannelKey,
+        /// `None`: the client does not ask for what it missed.
+        recover: Option<Box<Recover>>,
+    },
     /// From the owner, in the lane that carries publications: what came before is in the past, what comes
     /// after is new.
-    Joined { operation: OperationId, result: Result<Option<Position>, ClientError> },
+    /// `Ok(None)`: the channel is not numbered.
+    Joined { operation: OperationId, result: Result<Option<Box<Admission>>, ClientError> },
     /// To the owner: nobody here hears the channel any more.
     Leave { channel: ChannelKey },
+    /// To the owner: a client's subscription went live, or ended.
+    Passage { channel: ChannelKey, passage: Passage },
+    /// From the owner, in the channel's order: somebody came or went.
+    Passed { channel: ChannelKey, passage: Passage },
     /// To the owner: so many subscribers here, by now.
     Count { channel: ChannelKey, subscribers: u32 },
     /// To the owner: a publication taken at this shard.
@@ -64,6 +76,8 @@ pub enum Lookup {
     History(Range),
     /// Forget the publications that are kept.
     RemoveHistory,
+    Presence,
+    PresenceStats,
 }
 
 /// Answer to a [`Lookup`].
@@ -71,6 +85,36 @@ pub enum Lookup {
 pub enum Found {
     History(Stream),
     HistoryRemoved,
+    Presence(Vec<ClientInfo>),
+    PresenceStats(PresenceStats),
+}
+
+/// What a client wants to recover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recover {
+    /// An empty epoch stands for the current one.
+    pub since: Position,
+    pub mode: Mode,
+}
+
+/// Where a subscription to a numbered channel begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    pub position: Position,
+    pub recovery: Recovery,
+    /// Oldest first.
+    pub missed: Vec<Numbered>,
+}
+
+/// A client comes into a channel, or goes.
+#[derive(Debug, Clone)]
+pub struct Passage {
+    pub info: Arc<ClientInfo>,
+    pub enters: bool,
+    /// It is listed among those in the channel.
+    pub is_shown: bool,
+    /// Others are told.
+    pub is_announced: bool,
 }
 
 /// What the owner says of a publication it took.

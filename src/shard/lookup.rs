@@ -42,6 +42,15 @@ impl Shard {
         self.look_up(slot, tag, channel, Lookup::History(Range { since, limit, reverse }));
     }
 
+    /// A client wants to know who, or how many, are in a channel.
+    pub(super) fn presence(&mut self, slot: Slot, tag: u32, channel: Box<str>, lookup: Lookup) {
+        let is_there = |namespace: &Namespace| namespace.presence;
+        match self.check_read(slot, &channel, is_there, Readers::of_presence) {
+            Ok(()) => self.look_up(slot, tag, channel, lookup),
+            Err(error) => self.refuse(slot, tag, Some(&channel), error),
+        }
+    }
+
     fn check_read(
         &self,
         slot: Slot,
@@ -90,6 +99,8 @@ impl Shard {
     ) {
         let keep = self.keep(&channel).flatten();
         let ask = |id| match (lookup, keep) {
+            (Lookup::Presence, _) => Some(Ask::Presence { id, channel }),
+            (Lookup::PresenceStats, _) => Some(Ask::PresenceStats { id, channel }),
             (Lookup::History(range), Some(keep)) => Some(Ask::History { id, channel, range, keep }),
             (Lookup::RemoveHistory, Some(_)) => Some(Ask::RemoveHistory { id, channel }),
             // A reload took the history, or the namespace, away.
@@ -136,6 +147,11 @@ impl Shard {
             Ok(Found::History(stream)) => {
                 Event::History { tag, channel, publications: &stream.publications, position: &stream.top }
             }
+            Ok(Found::Presence(clients)) => Event::Presence { tag, channel, clients },
+            Ok(Found::PresenceStats(stats)) => {
+                Event::PresenceStats { tag, channel, clients_count: stats.clients, users_count: stats.users }
+            }
+            // Clients cannot ask for that.
             Ok(Found::HistoryRemoved) => {
                 Event::Refused { tag, channel: Some(channel), error: ClientError::Internal }
             }

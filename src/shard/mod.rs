@@ -16,6 +16,7 @@ mod closing;
 mod connection;
 mod deadlines;
 mod fanout;
+mod greeting;
 mod handles;
 mod http;
 pub mod input;
@@ -25,13 +26,17 @@ mod operations;
 pub mod outbox;
 mod owner;
 mod preface;
+mod presence;
+mod recovering;
 mod resp;
 mod seal;
 mod session;
 mod settings;
 mod slow;
+mod special;
 mod subscribe;
 mod survey;
+mod token;
 mod users;
 mod waiting;
 mod websocket;
@@ -284,7 +289,7 @@ impl Shard {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.counters.clone();
         snapshot.connections = u64::from(self.connections.count());
-        snapshot.channels = self.channels.iter().filter(|c| !c.subscribers.is_empty()).count() as u64;
+        snapshot.channels = self.channels.iter().filter(|c| c.is_heard()).count() as u64;
         snapshot.queue_bytes = self.chunks.held_bytes() as u64;
         snapshot.spilled_letters = self.spilled_letters;
         snapshot
@@ -357,7 +362,9 @@ impl Shard {
 
     fn letter(&mut self, source: ShardId, letter: Letter) {
         match letter {
-            Letter::Join { operation, channel } => self.owner_join(source, operation, &channel),
+            Letter::Join { operation, channel, recover } => {
+                self.owner_join(source, operation, &channel, recover);
+            }
             Letter::Joined { operation, result } => self.joined(operation, result),
             Letter::Leave { channel } => self.owner_leave(source, &channel),
             Letter::Count { channel, subscribers } => self.owner_count(source, &channel, subscribers),
@@ -372,6 +379,12 @@ impl Shard {
             Letter::Deliver(delivery) => {
                 if let Some(handle) = self.channels.find(delivery.channel.app, &delivery.channel.name) {
                     self.fan_out(handle, &delivery.numbered);
+                }
+            }
+            Letter::Passage { channel, passage } => self.owner_passage(&channel, passage),
+            Letter::Passed { channel, passage } => {
+                if let Some(handle) = self.channels.find(channel.app, &channel.name) {
+                    self.tell_passage(handle, &passage);
                 }
             }
             Letter::Broken { channel } => {

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::input::Effect;
-use super::letter::{Delivery, Found, Letter, OperationId, Published};
+use super::letter::{Admission, Delivery, Found, Letter, OperationId, Published, Recover};
+use super::recovering::Recovering;
+use super::subscribe::Outcome;
 use crate::core::error::ClientError;
+use crate::core::event::Recovery;
 use crate::core::history::{Range, leaves_gap};
 use crate::core::ids::ShardId;
 use crate::core::publication::{Numbered, Position, Publication, Terms};
@@ -30,13 +33,25 @@ pub struct Owner {
     /// Only for numbered channels, once the engine has said where the stream stands.
     sequence: Option<Sequence>,
     /// Joins waiting for the engine.
-    waiting: Vec<(ShardId, OperationId)>,
+    waiting: Vec<Waiting>,
+    /// Joins of the live channel that wait for what their clients missed.
+    pub recovering: Recovering,
     /// What the engine delivered before it said where the stream stands.
     early: Vec<(Arc<str>, Numbered)>,
     /// The question to the engine that decides what happens next.
     asked: Option<AskId>,
     /// Attempts to fill a gap that the engine could not serve.
     failures: u8,
+}
+
+/// A join that waits for the channel to go live.
+type Waiting = (ShardId, OperationId, Option<Box<Recover>>);
+
+impl Owner {
+    /// The place up to which publications were handed out; `None`: the channel is not numbered.
+    pub fn position(&self) -> Option<Position> {
+        self.sequence.as_ref().map(Sequence::position)
+    }
 }
 
 /// Why the engine was asked.
@@ -50,6 +65,8 @@ pub enum Asked {
     },
     /// For somebody who looks something up.
     Lookup { source: ShardId, operation: OperationId },
+    /// For a subscriber who missed something.
+    Recover { channel: ChannelKey, source: ShardId, operation: OperationId, recover: Recover },
     /// Before the channel goes live.
     Subscribe { channel: ChannelKey },
     /// Where the stream stands as the channel goes live.
@@ -67,7 +84,7 @@ pub(super) fn operation_id(id: AskId) -> OperationId {
 }
 
 /// What a client is told about an engine's failure.
-fn client_error(error: EngineError) -> ClientError {
+pub(super) fn client_error(error: EngineError) -> ClientError {
     match error {
         EngineError::Unavailable => ClientError::Internal,
         EngineError::Unrecoverable => ClientError::UnrecoverablePosition,
@@ -76,15 +93,21 @@ fn client_error(error: EngineError) -> ClientError {
 
 impl Shard {
     /// Another shard, or this one, wants the channel's publications for a client.
-    pub(super) fn owner_join(&mut self, source: ShardId, operation: OperationId, key: &ChannelKey) {
+    pub(super) fn owner_join(
+        &mut self,
+        source: ShardId,
+        operation: OperationId,
+        key: &ChannelKey,
+        recover: Option<Box<Recover>>,
+    ) {
         let handle = self.channels.find_or_insert(key.app, &key.name);
         let channel = self.channels.get_mut(handle);
         if channel.is_live {
-            self.admit(source, operation, handle);
+            self.admit(source, operation, handle, recover);
             return;
         }
         let owner = channel.owner.get_or_insert_default();
-        owner.waiting.push((source, operation));
+        owner.waiting.push((source, operation, recover));
         if owner.asked.is_none() {
             let key = channel.key.clone();
             let id = ask_id(self.asks.begin(Asked::Subscribe { channel: key.clone() }));
@@ -93,27 +116,31 @@ impl Shard {
         }
     }
 
-    /// The channel is live: the shard hears it from here on.
-    fn admit(&mut self, source: ShardId, operation: OperationId, handle: u32) {
-        let own = self.id;
-        let channel = self.channels.get_mut(handle);
-        if source != own {
-            let owner = channel.owner.get_or_insert_default();
+    /// The channel is live: the shard hears it from the answer on.
+    fn admit(&mut self, source: ShardId, operation: OperationId, handle: u32, recover: Option<Box<Recover>>) {
+        let position = self.channels.get(handle).owner.as_ref().and_then(|owner| owner.position());
+        if let Some(recover) = recover.filter(|_| position.is_some())
+            && self.begin_recovery(source, operation, handle, &recover)
+        {
+            return;
+        }
+        self.enlist(source, handle);
+        let admission =
+            position.map(|position| Admission { position, recovery: Recovery::NotAsked, missed: Vec::new() });
+        self.answer_join(source, operation, Ok(admission.map(Box::new)));
+    }
+
+    /// The shard gets the channel's publications from here on.
+    pub(super) fn enlist(&mut self, source: ShardId, handle: u32) {
+        if source != self.id {
+            let owner = self.channels.get_mut(handle).owner.get_or_insert_default();
             if !owner.remote.iter().any(|(shard, _)| *shard == source) {
                 owner.remote.push((source, 0));
             }
         }
-        let position =
-            channel.owner.as_ref().and_then(|owner| owner.sequence.as_ref()).map(Sequence::position);
-        self.answer_join(source, operation, Ok(position));
     }
 
-    fn answer_join(
-        &mut self,
-        source: ShardId,
-        operation: OperationId,
-        result: Result<Option<Position>, ClientError>,
-    ) {
+    pub(super) fn answer_join(&mut self, source: ShardId, operation: OperationId, result: Outcome) {
         if source == self.id {
             self.joined(operation, result);
         } else {
@@ -142,9 +169,11 @@ impl Shard {
     /// Forgets an owned channel that nobody hears or is about to hear. `true`: it is gone.
     pub(super) fn forget_if_unused(&mut self, handle: u32) -> bool {
         let channel = self.channels.get(handle);
-        let used_here = channel.joining > 0 || !channel.subscribers.is_empty();
-        let used_elsewhere =
-            channel.owner.as_ref().is_some_and(|o| !o.remote.is_empty() || !o.waiting.is_empty());
+        let used_here = channel.joining > 0 || channel.is_heard();
+        let used_elsewhere = channel
+            .owner
+            .as_ref()
+            .is_some_and(|o| !o.remote.is_empty() || !o.waiting.is_empty() || !o.recovering.is_empty());
         if used_here || used_elsewhere {
             return false;
         }
@@ -229,18 +258,26 @@ impl Shard {
             Answer::History { id, result } => match self.asks.end(operation_id(id)) {
                 Some(Asked::Start { channel }) => self.stream_known(id, &channel, result),
                 Some(Asked::Fill { channel }) => self.gap_filled(id, &channel, result),
+                Some(Asked::Recover { channel, source, operation, recover }) => {
+                    self.recovery_read(id, &channel, (source, operation), &recover, result);
+                }
                 Some(Asked::Lookup { source, operation }) => {
                     self.answer_lookup(source, operation, result.map(Found::History).map_err(client_error));
                 }
                 _ => {}
             },
             Answer::HistoryRemoved { id, result } => {
-                if let Some(Asked::Lookup { source, operation }) = self.asks.end(operation_id(id)) {
-                    let result = result.map(|()| Found::HistoryRemoved).map_err(client_error);
-                    self.answer_lookup(source, operation, result);
-                }
+                self.end_lookup(id, result.map(|()| Found::HistoryRemoved));
             }
+            Answer::Presence { id, result } => self.end_lookup(id, result.map(Found::Presence)),
+            Answer::PresenceStats { id, result } => self.end_lookup(id, result.map(Found::PresenceStats)),
             Answer::Delivery { channel, epoch, numbered } => self.delivered(&channel, epoch, numbered),
+        }
+    }
+
+    fn end_lookup(&mut self, id: AskId, result: Result<Found, EngineError>) {
+        if let Some(Asked::Lookup { source, operation }) = self.asks.end(operation_id(id)) {
+            self.answer_lookup(source, operation, result.map_err(client_error));
         }
     }
 
@@ -305,8 +342,8 @@ impl Shard {
             channel.owner.as_mut().map(|owner| std::mem::take(&mut owner.waiting)).unwrap_or_default();
         // Held open by a join of its own: an answer below may find its client gone and leave again.
         channel.joining += 1;
-        for (source, operation) in waiting {
-            self.admit(source, operation, handle);
+        for (source, operation, recover) in waiting {
+            self.admit(source, operation, handle, recover);
         }
         let channel = self.channels.get_mut(handle);
         channel.joining -= 1;
@@ -320,7 +357,7 @@ impl Shard {
         let channel = self.channels.get_mut(handle);
         let waiting = channel.owner.take().map(|owner| owner.waiting).unwrap_or_default();
         channel.joining += 1;
-        for (source, operation) in waiting {
+        for (source, operation, _) in waiting {
             self.answer_join(source, operation, Err(error));
         }
         self.channels.get_mut(handle).joining -= 1;
@@ -416,6 +453,9 @@ impl Shard {
         let channel = self.channels.get_mut(handle);
         let key = channel.key.clone();
         let remote = channel.owner.take().map(|owner| owner.remote).unwrap_or_default();
+        // Joins under way may keep it: for them it begins another life.
+        channel.is_live = false;
+        self.effects.push(Effect::Ask(Ask::Unsubscribe { channel: key.clone() }));
         tracing::warn!(channel = &*key.name, "publications are missing for good; subscribers begin again");
         for (target, _) in remote {
             self.send(target, Letter::Broken { channel: key.clone() });
@@ -425,6 +465,9 @@ impl Shard {
 
     /// One publication in the channel's order, to every shard that hears it.
     fn spread(&mut self, handle: u32, numbered: Numbered) {
+        if let Some(owner) = &mut self.channels.get_mut(handle).owner {
+            owner.recovering.note(&numbered);
+        }
         let channel = self.channels.get(handle);
         if let Some(owner) = &channel.owner
             && !owner.remote.is_empty()

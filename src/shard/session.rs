@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use super::connection::Phase;
+use super::letter::Lookup;
 use super::settings::Rules;
 use super::waiting::Ticket;
 use super::{Operation, Shard};
 use crate::auth::{Identity, TokenError, log_id, verify_connection};
 use crate::core::channel::check_name;
-use crate::core::command::{Command, Request, Subscribe};
+use crate::core::command::{Command, Connect, Request, Subscribe};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::event::Event;
 use crate::core::ids::{Address, ClientId, ConnectionId, Slot};
-use crate::core::permission::{Claimant, may_publish, may_subscribe};
-use crate::core::publication::{ClientInfo, Payload, Position, Publication};
-use crate::protocol::Heartbeat;
+use crate::core::permission::{Claimant, may_publish};
+use crate::core::publication::{Payload, Position, Publication};
 
 /// A client's publication whose place in its channel is awaited.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Shard {
             if cold.is_client || cold.is_refused {
                 self.disconnect(slot, Disconnect::BadRequest);
             } else {
-                self.connect(slot, tag, &connect.token);
+                self.connect(slot, tag, &connect);
             }
             return;
         }
@@ -67,10 +67,10 @@ impl Shard {
             Command::History(asked) => self.history(slot, tag, asked),
             Command::Ping => self.reply(slot, &Event::Pong { tag }),
             Command::Pong => self.pong(slot),
-            Command::Presence { channel }
-            | Command::PresenceStats { channel }
-            | Command::RefreshSubscription { channel, .. } => {
-                self.refuse(slot, tag, Some(&channel), ClientError::NotAvailable);
+            Command::Presence { channel } => self.presence(slot, tag, channel, Lookup::Presence),
+            Command::PresenceStats { channel } => self.presence(slot, tag, channel, Lookup::PresenceStats),
+            Command::RefreshSubscription { channel, token } => {
+                self.refresh_subscription(slot, tag, &channel, &token);
             }
             Command::Refuse(error) => self.refuse(slot, tag, None, error),
         }
@@ -89,7 +89,8 @@ impl Shard {
         self.apps[usize::from(self.connections.cold(slot).app)].rules(dialect)
     }
 
-    fn connect(&mut self, slot: Slot, tag: u32, token: &str) {
+    fn connect(&mut self, slot: Slot, tag: u32, connect: &Connect) {
+        let token = &*connect.token;
         let Some(rules) = self.rules(slot) else {
             self.disconnect(slot, Disconnect::NotAvailable);
             return;
@@ -97,7 +98,7 @@ impl Shard {
         if token.is_empty() {
             if rules.allow_without_token {
                 let anonymous = Identity::default();
-                self.admit_client(slot, tag, anonymous);
+                self.admit_client(slot, tag, anonymous, &connect.subscriptions);
             } else {
                 self.counters.auth_no_token += 1;
                 tracing::info!(
@@ -110,7 +111,7 @@ impl Shard {
             return;
         }
         match self.verify(slot, token) {
-            Ok(identity) => self.admit_client(slot, tag, identity),
+            Ok(identity) => self.admit_client(slot, tag, identity, &connect.subscriptions),
             Err(error) => {
                 self.note_auth_failure(slot, &error, token);
                 match error {
@@ -136,7 +137,7 @@ impl Shard {
         }
     }
 
-    fn note_auth_failure(&mut self, slot: Slot, error: &TokenError, token: &str) {
+    pub(super) fn note_auth_failure(&mut self, slot: Slot, error: &TokenError, token: &str) {
         self.counters.count_auth_failure(error.class());
         tracing::info!(
             connection = %self.name(slot),
@@ -149,53 +150,9 @@ impl Shard {
     }
 
     /// Where the client comes from, as far as that is still known.
-    fn shown_address(&self, slot: Slot) -> String {
+    pub(super) fn shown_address(&self, slot: Slot) -> String {
         let address = &self.connections.cold(slot).client_address;
         address.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
-    }
-
-    fn admit_client(&mut self, slot: Slot, tag: u32, identity: Identity) {
-        let Identity { user, info, connection_expires_s, .. } = identity;
-        let now_s = self.now.unix_s();
-        if connection_expires_s.is_some_and(|expires_s| expires_s <= now_s) {
-            self.connections.cold_mut(slot).is_refused = true;
-            self.refuse(slot, tag, None, ClientError::Expired);
-            return;
-        }
-        tracing::debug!(
-            connection = %self.name(slot),
-            client = %self.shown_address(slot),
-            "a client authenticated"
-        );
-        let cold = self.connections.cold_mut(slot);
-        cold.client_address = None;
-        cold.is_client = true;
-        cold.user = user;
-        cold.info = info;
-        cold.expires_s = connection_expires_s.map_or(0, unix_s);
-        if !cold.is_draining {
-            cold.phase_at = 0;
-        }
-        self.counters.clients += 1;
-        self.users.insert(&mut self.connections, slot);
-        let Some(codec) = self.codec(slot) else { return };
-        self.connections.hot_mut(slot).variant = codec.variant().index() as u8;
-        let interval_ms = self.rules(slot).map_or(0, |rules| rules.ping_interval_ms);
-        self.schedule_first_ping(slot, interval_ms);
-        let ping_interval_s = match codec.heartbeat() {
-            Heartbeat::Application => interval_ms / 1_000,
-            Heartbeat::Frame => 0,
-        };
-        let event = Event::Connected {
-            tag,
-            client: self.client_id(slot),
-            expires_in_s: connection_expires_s.map(|expires_s| unix_s(expires_s - now_s)),
-            ping_interval_s,
-            data: None,
-            subscriptions: &[],
-        };
-        self.reply(slot, &event);
-        self.arm(slot);
     }
 
     /// The id by which others know the client.
@@ -242,14 +199,6 @@ impl Shard {
         self.reply(slot, &event);
     }
 
-    fn subscribe(&mut self, slot: Slot, tag: u32, subscribe: &Subscribe) {
-        let name = &*subscribe.channel;
-        match self.check_subscribe(slot, name) {
-            Ok(()) => self.begin_subscription(slot, tag, name),
-            Err(error) => self.refuse(slot, tag, Some(name), error),
-        }
-    }
-
     /// Counts a subscribe or unsubscribe command. `false`: too many within a second.
     fn count_subscribe(&mut self, slot: Slot) -> bool {
         let second = (self.now.monotonic_ms / 1_000) as u8;
@@ -260,22 +209,6 @@ impl Shard {
         }
         cold.subscribes = cold.subscribes.saturating_add(1);
         u32::from(cold.subscribes) <= max
-    }
-
-    fn check_subscribe(&self, slot: Slot, name: &str) -> Result<(), ClientError> {
-        let cold = self.connections.cold(slot);
-        let app = &self.config.apps[usize::from(cold.app)];
-        let rules = self.rules(slot).ok_or(ClientError::NotAvailable)?;
-        let namespace = app.namespace(name).ok_or(ClientError::UnknownChannel)?;
-        check_name(name, rules.channel_bytes_max).map_err(|_| ClientError::BadRequest)?;
-        let known = self.channels.find(self.connections.app(slot), name);
-        if known.is_some_and(|handle| cold.subscriptions.contains(handle)) {
-            return Err(ClientError::AlreadySubscribed);
-        }
-        if cold.subscriptions.as_slice().len() >= rules.channels_max {
-            return Err(ClientError::LimitExceeded);
-        }
-        may_subscribe(name, namespace, Claimant { user: &cold.user, proven: false })
     }
 
     fn unsubscribe(&mut self, slot: Slot, tag: u32, name: &str) {
@@ -295,13 +228,9 @@ impl Shard {
             return;
         }
         self.counters.publishes_client += 1;
-        let cold = self.connections.cold(slot);
-        let publisher = ClientInfo {
-            user: cold.user.clone(),
-            client: self.client_id(slot),
-            connection_info: cold.info.clone(),
-            channel_info: None,
-        };
+        let known = self.channels.find(self.connections.app(slot), &channel);
+        let special = known.and_then(|handle| self.special(slot, handle));
+        let publisher = self.client_info(slot, special.and_then(|special| special.info.clone()));
         let publication = Publication {
             data,
             event: None,
@@ -417,6 +346,6 @@ impl Shard {
 }
 
 /// Unix seconds of this century and the next fit 32 bits; later ones count as the last that does.
-fn unix_s(seconds: u64) -> u32 {
+pub(super) fn unix_s(seconds: u64) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }

@@ -29,6 +29,8 @@ pub struct Rules {
     pub channel_bytes_max: usize,
     /// Subscriptions of one connection.
     pub channels_max: usize,
+    /// Every user is subscribed to `<prefix>#<user>`; `None`: nobody is.
+    pub personal_channel: Option<Box<str>>,
     queue_bytes_max: u32,
 }
 
@@ -78,6 +80,7 @@ fn centrifuge(config: &Config, options: &Centrifuge) -> Rules {
         pong_timeout_ms: options.pong_timeout_ms,
         channel_bytes_max: options.channel_max_length,
         channels_max: options.channel_limit,
+        personal_channel: options.personal_channel.clone(),
         queue_bytes_max: u32::try_from(options.queue_max_size).unwrap_or(u32::MAX),
     }
 }

@@ -1,51 +1,75 @@
 //! Subscriptions of this shard's clients: from the wish to the first publication, and back.
 
 use super::Shard;
-use super::connection::Phase;
-use super::letter::{Letter, OperationId};
+use super::connection::{NONE, Phase};
+use super::letter::{Admission, Letter, OperationId};
+use super::special::Plan;
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
-use crate::core::event::{DropCause, Event, Subscription};
+use crate::core::event::{DropCause, Event, Recovery, Subscription};
 use crate::core::ids::{ConnectionId, Slot};
-use crate::core::publication::Position;
 
 /// A client waiting for its subscription to go live.
 #[derive(Debug)]
 pub struct Joining {
     pub connection: ConnectionId,
-    pub tag: u32,
+    pub purpose: Purpose,
     pub channel: u32,
+    /// `None`: a subscription like any other.
+    pub plan: Option<Box<Plan>>,
 }
+
+/// What the client is told once the subscription is live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It asked.
+    Asked { tag: u32 },
+    /// It is part of the answer to connect.
+    Greeting,
+}
+
+/// What a subscription has come to, in a form that can be kept.
+pub type Outcome = Result<Option<Box<Admission>>, ClientError>;
 
 impl Shard {
     /// Begins a subscription whose permission was checked. It is answered at once where the channel is already
-    /// heard here, else when the owner's answer arrives; until then the connection's later commands wait.
-    pub(super) fn begin_subscription(&mut self, slot: Slot, tag: u32, name: &str) {
+    /// heard here and its position does not matter, else when the owner's answer arrives; until then the
+    /// connection's later commands wait.
+    pub(super) fn begin_subscription(
+        &mut self,
+        slot: Slot,
+        purpose: Purpose,
+        name: &str,
+        plan: Option<Box<Plan>>,
+    ) {
         let app = self.connections.app(slot);
         let placement = self.channels.placement();
         let owner = placement.owner(placement.hash(app, name));
         let handle = self.channels.find_or_insert(app, name);
         let channel = self.channels.get_mut(handle);
-        if channel.is_live {
-            self.go_live_for(slot, tag, handle);
+        let needs_position = plan.as_ref().is_some_and(|plan| plan.needs_position());
+        if channel.is_live && !needs_position {
+            self.go_live_for(slot, handle, purpose, plan, None);
             return;
         }
         channel.joining += 1;
         let key = channel.key.clone();
+        let recover = plan.as_ref().and_then(|plan| plan.recover.clone()).map(Box::new);
         let connection = self.connections.id(slot);
-        let operation = self.begin(super::Operation::Subscribe(Joining { connection, tag, channel: handle }));
-        self.waiting(slot).barrier = true;
+        let joining = Joining { connection, purpose, channel: handle, plan };
+        let operation = self.begin(super::Operation::Subscribe(joining));
+        self.waiting(slot).barriers += 1;
         if owner == self.id {
-            self.owner_join(owner, operation, &key);
+            self.owner_join(owner, operation, &key, recover);
         } else {
-            self.send(owner, Letter::Join { operation, channel: key });
+            self.send(owner, Letter::Join { operation, channel: key, recover });
         }
     }
 
     /// The owner's answer: the lane that brought it brings every later publication.
-    pub(super) fn joined(&mut self, operation: OperationId, result: Result<Option<Position>, ClientError>) {
+    pub(super) fn joined(&mut self, operation: OperationId, result: Outcome) {
         let Some(super::Operation::Subscribe(joining)) = self.operations.end(operation) else { return };
-        let Joining { connection, tag, channel: handle } = joining;
+        let Joining { connection, purpose, channel: handle, plan } = joining;
         let is_owner = self.owns(handle);
         let channel = self.channels.get_mut(handle);
         channel.joining -= 1;
@@ -57,12 +81,29 @@ impl Shard {
             self.release_if_unheard(handle);
             return;
         }
-        self.waiting(slot).barrier = false;
+        let waiting = self.waiting(slot);
+        waiting.barriers = waiting.barriers.saturating_sub(1);
+        let is_refused = |admission: &Admission| admission.recovery == Recovery::Unrecovered;
+        let result = match result {
+            Ok(Some(admission))
+                if is_refused(&admission) && plan.as_ref().is_some_and(|plan| plan.refuse_unrecovered) =>
+            {
+                Err(ClientError::UnrecoverablePosition)
+            }
+            // It came to be subscribed meanwhile.
+            Ok(_) if self.connections.cold(slot).subscriptions.contains(handle) => {
+                Err(ClientError::AlreadySubscribed)
+            }
+            other => other,
+        };
         match result {
-            Ok(_) => self.go_live_for(slot, tag, handle),
+            Ok(admission) => self.go_live_for(slot, handle, purpose, plan, admission),
             Err(error) => {
                 let name = self.channels.get(handle).key.name.clone();
-                self.refuse(slot, tag, Some(&name), error);
+                match purpose {
+                    Purpose::Asked { tag } => self.refuse(slot, tag, Some(&name), error),
+                    Purpose::Greeting => self.greeting_refused(slot, &name, error),
+                }
                 self.release_if_unheard(handle);
             }
         }
@@ -70,10 +111,25 @@ impl Shard {
     }
 
     /// Adds the subscriber and tells it: nothing of the channel can come before this reply.
-    fn go_live_for(&mut self, slot: Slot, tag: u32, handle: u32) {
+    fn go_live_for(
+        &mut self,
+        slot: Slot,
+        handle: u32,
+        purpose: Purpose,
+        plan: Option<Box<Plan>>,
+        admission: Option<Box<Admission>>,
+    ) {
+        let is_held = purpose == Purpose::Greeting;
         let channel = self.channels.get_mut(handle);
-        channel.subscribers.insert(slot.0);
-        let is_first = channel.subscribers.as_slice().len() == 1;
+        if is_held {
+            channel.few.get_or_insert_default().apart.insert(slot.0);
+        } else {
+            channel.subscribers.insert(slot.0);
+        }
+        if plan.as_ref().is_some_and(|plan| plan.special.hears_others) {
+            channel.few.get_or_insert_default().listeners.insert(slot.0);
+        }
+        let is_first = channel.subscribers_count() == 1;
         let name = channel.key.name.clone();
         self.counters.subscriptions += 1;
         self.connections.cold_mut(slot).subscriptions.insert(handle);
@@ -81,7 +137,43 @@ impl Shard {
         if is_first {
             self.report_counts();
         }
-        self.reply(slot, &Event::Subscribed { tag, channel: &name, subscription: Subscription::default() });
+        let (mut special, mut data, mut told) = (None, None, Subscription::default());
+        if let Some(plan) = plan {
+            let Plan { recoverable, positioned, data: for_client, special: mut kept, .. } = *plan;
+            (told.recoverable, told.positioned) = (recoverable, positioned);
+            let now_s = self.now.unix_s();
+            told.expires_in_s = (kept.expires_s != 0)
+                .then(|| u32::try_from(u64::from(kept.expires_s).saturating_sub(now_s)).unwrap_or(u32::MAX));
+            kept.channel = handle;
+            (special, data) = (kept.is_needed().then_some(kept), for_client);
+        }
+        told.data = data.as_ref();
+        let is_told = told.positioned || told.recoverable;
+        if let Some(admission) = admission.as_deref().filter(|_| is_told) {
+            told.position = Some(&admission.position);
+            told.recovery = admission.recovery;
+            told.publications = &admission.missed;
+        }
+        match purpose {
+            Purpose::Asked { tag } => {
+                self.reply(slot, &Event::Subscribed { tag, channel: &name, subscription: told });
+            }
+            Purpose::Greeting => self.greeting_answered(slot, handle, told),
+        }
+        if self.connections.hot(slot).phase != Phase::Open {
+            // What it was told made its queue too long.
+            return;
+        }
+        if let Some(special) = special {
+            let enters = special.is_shown || special.is_announced;
+            self.keep_special(slot, special.clone());
+            if enters {
+                self.enter_channel(slot, handle, &special);
+            }
+        }
+        if is_held {
+            self.greet_when_complete(slot);
+        }
     }
 
     /// Ends one subscription; nothing of the channel reaches the client afterwards. `false`: there was none.
@@ -89,10 +181,27 @@ impl Shard {
         if !self.connections.cold_mut(slot).subscriptions.remove(handle) {
             return false;
         }
-        let removed = self.channels.get_mut(handle).subscribers.remove(slot.0);
+        let channel = self.channels.get_mut(handle);
+        let mut removed = channel.subscribers.remove(slot.0);
+        if let Some(few) = &mut channel.few {
+            removed |= few.apart.remove(slot.0);
+            few.listeners.remove(slot.0);
+            if few.is_empty() {
+                channel.few = None;
+            }
+        }
         assert!(removed, "a client's subscription and its channel's subscriber come and go together");
         self.counters.subscriptions -= 1;
         self.channels.note_count(handle);
+        self.forget_greeting_entry(slot, handle);
+        if let Some(special) = self.take_special(slot, handle)
+            && (special.is_shown || special.is_announced)
+        {
+            // Held open by a join of its own: telling others may be what makes them too slow, and the channel unused.
+            self.channels.get_mut(handle).joining += 1;
+            self.exit_channel(slot, handle, special);
+            self.channels.get_mut(handle).joining -= 1;
+        }
         self.release_if_unheard(handle);
         true
     }
@@ -104,6 +213,27 @@ impl Shard {
         }
     }
 
+    /// Ends a subscription for a reason that its client is told. One that the client did not ask for, or whose end
+    /// its dialect has no words for, takes the connection along.
+    pub(super) fn drop_subscription(&mut self, slot: Slot, handle: u32, cause: DropCause) {
+        let name = self.channels.get(handle).key.name.clone();
+        let is_server_side = self.special(slot, handle).is_some_and(|special| special.is_server_side);
+        let end = match cause {
+            DropCause::InsufficientState => Some(Disconnect::InsufficientState),
+            DropCause::Expired => Some(Disconnect::SubscriptionExpired),
+            DropCause::StateInvalidated => Some(Disconnect::StateInvalidated),
+            DropCause::Server => None,
+        };
+        self.end_subscription(slot, handle);
+        let takes_along = end.is_some() && is_server_side;
+        let is_told = !takes_along && self.tell(slot, &Event::Dropped { channel: &name, cause });
+        if let Some(end) = end
+            && !is_told
+        {
+            self.disconnect(slot, end);
+        }
+    }
+
     /// Lets go of a channel that nobody here hears or is about to hear.
     fn release_if_unheard(&mut self, handle: u32) {
         if self.owns(handle) {
@@ -111,7 +241,7 @@ impl Shard {
             return;
         }
         let channel = self.channels.get(handle);
-        if channel.joining > 0 || !channel.subscribers.is_empty() {
+        if channel.joining > 0 || channel.is_heard() {
             return;
         }
         let was_live = channel.is_live;
@@ -126,17 +256,14 @@ impl Shard {
 
     /// Publications of the channel are missing for good: its subscribers must begin again.
     pub(super) fn drop_subscribers(&mut self, handle: u32) {
-        let name = self.channels.get(handle).key.name.clone();
-        let subscribers = self.channels.get(handle).subscribers.as_slice().to_vec();
+        let channel = self.channels.get(handle);
+        let mut subscribers = channel.subscribers.as_slice().to_vec();
+        subscribers.extend(channel.few.iter().flat_map(|few| few.apart.as_slice()));
         // Held by a join of its own, so that the handle lives through the loop.
         self.channels.get_mut(handle).joining += 1;
         for slot in subscribers.into_iter().map(Slot) {
-            if self.connections.hot(slot).phase != Phase::Open {
-                continue;
-            }
-            self.end_subscription(slot, handle);
-            if !self.tell(slot, &Event::Dropped { channel: &name, cause: DropCause::InsufficientState }) {
-                self.disconnect(slot, Disconnect::InsufficientState);
+            if self.connections.hot(slot).phase == Phase::Open {
+                self.drop_subscription(slot, handle, DropCause::InsufficientState);
             }
         }
         self.channels.get_mut(handle).joining -= 1;
@@ -151,7 +278,7 @@ impl Shard {
             if !std::mem::take(&mut channel.count_changed) {
                 continue;
             }
-            let subscribers = u32::try_from(channel.subscribers.as_slice().len()).unwrap_or(u32::MAX);
+            let subscribers = u32::try_from(channel.subscribers_count()).unwrap_or(u32::MAX);
             let key = channel.key.clone();
             let placement = self.channels.placement();
             let owner = placement.owner(placement.hash(key.app, &key.name));
@@ -164,6 +291,7 @@ impl Shard {
 
     /// Whether this shard owns the channel.
     pub(super) fn owns(&self, handle: u32) -> bool {
+        debug_assert_ne!(handle, NONE);
         let key = &self.channels.get(handle).key;
         let placement = self.channels.placement();
         placement.shards == 1 || placement.owner(placement.hash(key.app, &key.name)) == self.id

@@ -59,13 +59,11 @@ impl Shard {
             }
             Question::Channels { app, pattern } => {
                 let heard = self.channels.iter().filter(|channel| {
-                    channel.key.app == *app
-                        && !channel.subscribers.is_empty()
-                        && matches(pattern, &channel.key.name)
+                    channel.key.app == *app && channel.is_heard() && matches(pattern, &channel.key.name)
                 });
                 let counts = heard.map(|channel| ChannelCount {
                     channel: Arc::clone(&channel.key.name),
-                    clients: u32::try_from(channel.subscribers.as_slice().len()).unwrap_or(u32::MAX),
+                    clients: u32::try_from(channel.subscribers_count()).unwrap_or(u32::MAX),
                 });
                 Findings::Channels(counts.collect())
             }
@@ -75,7 +73,7 @@ impl Shard {
                 Findings::Info {
                     clients: self.counters.clients,
                     users,
-                    channels: self.channels.iter().filter(|c| !c.subscribers.is_empty()).count() as u64,
+                    channels: self.channels.iter().filter(|c| c.is_heard()).count() as u64,
                     subscriptions: self.counters.subscriptions,
                 }
             }

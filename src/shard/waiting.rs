@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::greeting::Greeting;
 use crate::core::command::{Command, Request};
 
 /// Exists only while something is awaited or held back.
@@ -15,8 +16,10 @@ pub struct Waiting {
     pub held: VecDeque<Request>,
     /// Bytes received but not yet looked at.
     pub input: Vec<u8>,
-    /// A command that may change what later ones can do is under way: nothing is begun before its answer.
-    pub barrier: bool,
+    /// Commands under way that may change what later ones can do: nothing is begun before their answers.
+    pub barriers: u16,
+    /// The answer to connect, while it waits for subscriptions.
+    pub greeting: Option<Box<Greeting>>,
     /// The connection waits for other shards to take its publications.
     pub parked: bool,
     /// Replies lie unread: no further command is begun before the peer takes them.
@@ -73,7 +76,7 @@ impl Waiting {
 
     /// Whether further commands must wait.
     pub fn is_blocked(&self) -> bool {
-        self.barrier
+        self.barriers > 0
             || self.parked
             || self.full
             || self.replies.len() >= REPLIES_MAX
@@ -94,7 +97,8 @@ impl Waiting {
 
     /// Whether nothing is awaited nor held, so that the memory can go.
     pub fn is_idle(&self) -> bool {
-        !self.barrier
+        self.barriers == 0
+            && self.greeting.is_none()
             && !self.parked
             && !self.full
             && !self.paused

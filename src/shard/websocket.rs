@@ -192,11 +192,18 @@ impl Shard {
         payload.clear();
         codec.encode(event, &mut payload);
         let is_told = !payload.is_empty();
-        if is_told {
+        if is_told && !self.hold_message(slot, &payload) {
             self.push_message(slot, codec, &payload);
         }
         self.scratch = payload;
         is_told
+    }
+
+    /// One message for one client, as its dialect wrote it.
+    pub(super) fn push_payload(&mut self, slot: Slot, payload: &[u8]) {
+        if let Some(codec) = self.codec(slot) {
+            self.push_message(slot, codec, payload);
+        }
     }
 
     fn push_message(&mut self, slot: Slot, codec: Codec, payload: &[u8]) {

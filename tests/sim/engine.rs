@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use polycast::core::history::Range;
-use polycast::core::publication::{Numbered, Payload, Position, Publication};
+use polycast::core::ids::AppIndex;
+use polycast::core::publication::{ClientInfo, Numbered, Payload, Position, Publication};
 use polycast::engine::memory::Memory;
-use polycast::engine::{Answer, Ask, AskId, ChannelKey, EngineError, Stream};
+use polycast::engine::{Answer, Ask, AskId, ChannelKey, EngineError, PresenceStats, Stream};
 
 use super::ledger::{Broken, Ledger};
 use super::random::Random;
@@ -82,6 +83,38 @@ impl Engine {
         }
     }
 
+    /// Ids of the clients in a channel, sorted.
+    pub fn members(&mut self, channel: &str) -> Vec<String> {
+        let channel = ChannelKey { app: AppIndex(0), name: channel.into() };
+        let mut answers = Vec::new();
+        match self {
+            Self::Memory(memories) => {
+                for memory in memories {
+                    memory.handle(0, Ask::Presence { id: AskId(0), channel: channel.clone() }, &mut answers);
+                }
+            }
+            Self::Slow(slow) => {
+                let members = slow.channels.get(&channel.name).map(|channel| &channel.members);
+                return members.map(|members| members.keys().cloned().collect()).unwrap_or_default();
+            }
+        }
+        let clients = answers.into_iter().flat_map(|answer| match answer {
+            Answer::Presence { result: Ok(clients), .. } => clients,
+            _ => Vec::new(),
+        });
+        let mut ids: Vec<String> = clients.map(|info| info.client.text().as_str().to_owned()).collect();
+        ids.sort();
+        ids
+    }
+
+    /// Channels with somebody in them.
+    pub fn peopled_count(&self) -> usize {
+        match self {
+            Self::Memory(memories) => memories.iter().map(Memory::peopled_count).sum(),
+            Self::Slow(slow) => slow.channels.values().filter(|channel| !channel.members.is_empty()).count(),
+        }
+    }
+
     /// Channels whose deliveries somebody wants.
     pub fn subscribed_count(&self) -> usize {
         match self {
@@ -114,6 +147,8 @@ struct Channel {
     epoch: u64,
     top: u64,
     kept: VecDeque<Numbered>,
+    /// Who is in it, by client id.
+    members: BTreeMap<String, ClientInfo>,
     delivered_ms: u64,
     /// Answers about its history that failed in a row.
     failures: u64,
@@ -155,7 +190,11 @@ impl Slow {
         | Ask::Subscribe { channel, .. }
         | Ask::Unsubscribe { channel }
         | Ask::History { channel, .. }
-        | Ask::RemoveHistory { channel, .. }) = &ask;
+        | Ask::RemoveHistory { channel, .. }
+        | Ask::Enter { channel, .. }
+        | Ask::Exit { channel, .. }
+        | Ask::Presence { channel, .. }
+        | Ask::PresenceStats { channel, .. }) = &ask;
         let name = Arc::clone(&channel.name);
         let due_ms = now_ms + self.delay_ms();
         let channel = self.channels.entry(Arc::clone(&name)).or_default();
@@ -234,6 +273,31 @@ impl Slow {
                 let result =
                     if has_failed { Err(EngineError::Unavailable) } else { self.history(&channel, &range) };
                 Answer::History { id, result }
+            }
+            Ask::Enter { channel, info, .. } => {
+                let entry = self.channels.get_mut(&channel.name).expect("asks name their channel");
+                if entry.members.insert(info.client.text().as_str().to_owned(), (*info).clone()).is_some() {
+                    return Err(format!("{}: {:?} entered twice", channel.name, info.client));
+                }
+                return Ok(());
+            }
+            Ask::Exit { channel, client } => {
+                let entry = self.channels.get_mut(&channel.name).expect("asks name their channel");
+                if entry.members.remove(client.text().as_str()).is_none() {
+                    return Err(format!("{}: {client:?} left without having entered", channel.name));
+                }
+                return Ok(());
+            }
+            Ask::Presence { id, channel } => {
+                let clients = self.channels[&channel.name].members.values().cloned().collect();
+                let result = if self.fails(now_ms, 8) { Err(EngineError::Unavailable) } else { Ok(clients) };
+                Answer::Presence { id, result }
+            }
+            Ask::PresenceStats { id, channel } => {
+                let members = &self.channels[&channel.name].members;
+                let users: std::collections::BTreeSet<_> = members.values().map(|info| &info.user).collect();
+                let stats = PresenceStats { clients: members.len() as u32, users: users.len() as u32 };
+                Answer::PresenceStats { id, result: Ok(stats) }
             }
             Ask::RemoveHistory { id, channel } => {
                 let result = if self.fails(now_ms, 8) { Err(EngineError::Unavailable) } else { Ok(()) };

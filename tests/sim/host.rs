@@ -329,8 +329,10 @@ impl Host {
     fn check_queues(&self, outside: &Outside<'_>) -> Result<(), Broken> {
         /// What is around the data of a publication: names, info of its publisher, the frame.
         const AROUND_BYTES: usize = 1_024;
-        let bound =
-            outside.scenario.queue_bytes_max as usize + outside.scenario.data_bytes_max + AROUND_BYTES;
+        // One answer may bring all that recovery and history bring at most.
+        let publications = outside.scenario.history_size.clamp(1, 300) as usize;
+        let answer = publications * (outside.scenario.data_bytes_max + AROUND_BYTES);
+        let bound = outside.scenario.queue_bytes_max as usize + answer;
         for slot in self.kernel.open_slots() {
             let bytes = self.shard.queued_bytes(Slot(slot));
             if bytes as usize > bound {

@@ -131,6 +131,46 @@ impl Ledger {
         Reader { floor, next: None, epoch: 0, past_history: Vec::new() }
     }
 
+    /// A client was told that it is subscribed, and where the stream stands.
+    pub fn subscribed_at(&self, channel: &str, offset: u64, epoch: u64) -> Result<Reader, Broken> {
+        let order = self.orders.get(channel).map_or(&[][..], Vec::as_slice);
+        let before = |entry: &Entry| (entry.epoch, entry.offset) <= (epoch, offset);
+        let place = order.iter().take_while(|entry| before(entry)).count();
+        let is_known = place.checked_sub(1).map_or(offset == 0, |at| {
+            let last = order[at];
+            (last.epoch, last.offset) == (epoch, offset) || (offset == 0 && last.epoch < epoch)
+        });
+        if !is_known {
+            return Err(format!("{channel}: nothing was ever at offset {offset} of life {epoch}"));
+        }
+        Ok(Reader { floor: place, next: Some(place), epoch, past_history: Vec::new() })
+    }
+
+    /// A client was told that it cannot recover. `kept`: publications that recovery can bring at most.
+    pub fn unrecovered(&self, reader: &Reader, channel: &str, kept: usize) -> Result<(), Broken> {
+        let order = self.orders.get(channel).map_or(&[][..], Vec::as_slice);
+        let Some(next) = reader.next else { return Ok(()) };
+        let has_new_life = order.last().is_some_and(|last| last.epoch != reader.epoch);
+        if has_new_life || order.len() - next > kept {
+            return Ok(());
+        }
+        Err(format!(
+            "{channel}: {} publications were missed, {kept} are kept, none recovered",
+            order.len() - next
+        ))
+    }
+
+    /// Somebody read the history.
+    pub fn read(&mut self, channel: &str, number: usize, offset: u64) -> Result<(), Broken> {
+        let place =
+            self.copy(number, channel)?.place.ok_or("a publication in the history that has no place")?;
+        let entry = self.orders[channel][place];
+        if entry.offset != offset {
+            return Err(format!("{channel}: offset {offset} in the history, {} in truth", entry.offset));
+        }
+        Ok(())
+    }
+
     /// A subscriber was handed a publication.
     pub fn heard(
         &mut self,
@@ -168,14 +208,14 @@ impl Ledger {
                 ));
             }
             None => reader.epoch = entry.epoch,
+            Some(_) if entry.epoch != reader.epoch => {
+                return Err(format!("{channel}: the stream began a new life within a subscription"));
+            }
             Some(next) if place < next => {
                 return Err(format!("{channel}: place {place} was repeated, {next} was due"));
             }
             Some(next) if place > next => {
                 return Err(format!("{channel}: a gap, place {next} was due and {place} came"));
-            }
-            Some(_) if entry.epoch != reader.epoch => {
-                return Err(format!("{channel}: the stream began a new life within a subscription"));
             }
             Some(_) => {}
         }

@@ -59,7 +59,7 @@ fn finish(mut world: World) -> Result<Report, String> {
 }
 
 /// What the seeds of every run must have met at least once.
-const MUST_OCCUR: [&str; 16] = [
+const MUST_OCCUR: [&str; 18] = [
     "channel broken",
     "close: by user",
     "close: expired",
@@ -70,8 +70,10 @@ const MUST_OCCUR: [&str; 16] = [
     "command refused",
     "gap read from history",
     "long body",
+    "not recovered",
     "reading paused",
     "reading resumed",
+    "recovered",
     "reset by the server",
     "subscription dropped",
     "token refreshed",

@@ -12,6 +12,12 @@ pub enum Message {
         tag: u64,
         error: Option<u64>,
         body: String,
+        /// What `body` names.
+        content: Value,
+    },
+    /// Somebody came or went.
+    Passage {
+        channel: String,
     },
     Publication {
         channel: String,
@@ -34,7 +40,8 @@ pub fn read(payload: &[u8], is_v1: bool) -> Result<Message, String> {
     if let Some(tag) = object.get("id").and_then(Value::as_u64) {
         let error = object.get("error").map(|error| error["code"].as_u64().unwrap_or(0));
         let body = object.keys().find(|key| *key != "id" && *key != "error").cloned().unwrap_or_default();
-        return Ok(Message::Reply { tag, error, body });
+        let content = object.get(&body).cloned().unwrap_or_default();
+        return Ok(Message::Reply { tag, error, body, content });
     }
     let push = &value[if is_v1 { "result" } else { "push" }];
     let channel = push["channel"].as_str().ok_or_else(|| format!("an unknown message {value}"))?.to_owned();
@@ -42,8 +49,23 @@ pub fn read(payload: &[u8], is_v1: bool) -> Result<Message, String> {
     if is_drop {
         return Ok(Message::Dropped { channel });
     }
+    let is_passage = if is_v1 {
+        push["type"] == 1 || push["type"] == 2
+    } else {
+        push.get("join").or(push.get("leave")).is_some()
+    };
+    if is_passage {
+        return Ok(Message::Passage { channel });
+    }
     let publication = &push[if is_v1 { "data" } else { "pub" }];
-    let data = publication["data"].as_object().ok_or_else(|| format!("an unknown push {value}"))?;
+    let (number, offset) = published(payload, publication)?;
+    Ok(Message::Publication { channel, number, offset })
+}
+
+/// Number and offset of a publication in a message.
+pub fn published(payload: &[u8], publication: &Value) -> Result<(usize, u64), String> {
+    let data =
+        publication["data"].as_object().ok_or_else(|| format!("an unknown publication {publication}"))?;
     let number = data["p"].as_u64().ok_or("a publication without its number")?;
     let bytes = data["x"].as_str().map_or(0, str::len);
     // Byte for byte as it was published.
@@ -51,6 +73,5 @@ pub fn read(payload: &[u8], is_v1: bool) -> Result<Message, String> {
     if !payload.windows(text.len()).any(|window| window == text.as_bytes()) {
         return Err(format!("publication {number} is not what was published"));
     }
-    let offset = publication["offset"].as_u64().unwrap_or(0);
-    Ok(Message::Publication { channel, number: number as usize, offset })
+    Ok((number as usize, publication["offset"].as_u64().unwrap_or(0)))
 }

@@ -38,6 +38,10 @@ pub struct Scenario {
     /// lose publications. The namespace `gone` goes at the reload.
     pub channels: Vec<String>,
     pub history_size: u64,
+    /// Subscriptions to kept channels can recover without asking for it.
+    pub forces_recovery: bool,
+    /// Everybody is told of joins and leaves.
+    pub pushes_joins: bool,
     pub queue_bytes_max: u32,
     pub data_bytes_max: usize,
     pub ping_interval_s: u64,
@@ -93,6 +97,8 @@ impl Scenario {
             users: random.between(1, 5),
             channels,
             history_size: if random.percent(20) { random.between(1, 3) } else { random.between(4, 500) },
+            forces_recovery: random.percent(50),
+            pushes_joins: random.percent(50),
             queue_bytes_max: if random.percent(40) { random.between(4_096, 20_000) as u32 } else { 1 << 20 },
             data_bytes_max: *random.pick(&[20, 300, 3_000, 40_000]),
             ping_interval_s,
@@ -154,7 +160,16 @@ impl Scenario {
                  allow_publish_for_client = true\n{more}"
             )
         };
-        let kept = format!("history_size = {}\nhistory_ttl = \"300s\"\n", self.history_size);
+        let kept = format!(
+            "history_size = {}\nhistory_ttl = \"300s\"\nallow_recovery = true\nforce_recovery = {}\n\
+             allow_history_for_subscriber = true\n",
+            self.history_size, self.forces_recovery
+        );
+        let shown = format!(
+            "presence = true\njoin_leave = true\nforce_push_join_leave = {}\nallow_presence_for_client = true\n",
+            self.pushes_joins
+        );
+        let kept = kept + &shown;
         let mut text = format!(
             "[[apps]]\nid = \"1\"\napi_key = \"{API_KEY}\"\ntoken_hmac_secret_key = \"{current}\"\n\
              token_hmac_previous_secret_key = \"{previous}\"\n[apps.centrifuge]\nqueue_max_size = {}\n\
@@ -162,7 +177,7 @@ impl Scenario {
             self.queue_bytes_max,
             self.ping_interval_s,
             self.pong_timeout_ms,
-            namespace("", ""),
+            namespace("", &shown),
             namespace("kept", &kept),
         );
         text.push_str(&namespace("newest", "slow_consumer = \"conflate\"\n"));
@@ -192,4 +207,9 @@ pub fn may_miss(channel: &str) -> (bool, bool) {
 /// Whether publications of the channel get offsets.
 pub fn is_numbered(channel: &str) -> bool {
     channel.starts_with("kept:")
+}
+
+/// Whether it is kept who is in the channel.
+pub fn is_shown(channel: &str) -> bool {
+    is_numbered(channel) || !channel.contains(':')
 }

@@ -43,6 +43,10 @@ impl Display for ShownLetter<'_> {
             Letter::Published { operation, result } => {
                 write!(out, "published {} {}", operation.index, result.is_ok())
             }
+            Letter::Passage { channel, passage } => {
+                write!(out, "passage {} {}", channel.name, passage.enters)
+            }
+            Letter::Passed { channel, passage } => write!(out, "passed {} {}", channel.name, passage.enters),
             Letter::Lookup { channel, lookup, .. } => write!(out, "lookup {} {lookup:?}", channel.name),
             Letter::Found { operation, result } => {
                 write!(out, "found {} {}", operation.index, result.is_ok())
@@ -68,6 +72,8 @@ impl Display for ShownAnswer<'_> {
                 write!(out, "history {} {} to {}", id.0, stream.publications.len(), stream.top.offset)
             }
             Answer::History { id, result: Err(error) } => write!(out, "history {} {error}", id.0),
+            Answer::Presence { id, result } => write!(out, "presence {} {}", id.0, result.is_ok()),
+            Answer::PresenceStats { id, result } => write!(out, "presence stats {} {}", id.0, result.is_ok()),
             Answer::HistoryRemoved { id, result } => write!(out, "removed {} {}", id.0, result.is_ok()),
             Answer::Delivery { channel, epoch, numbered } => {
                 write!(out, "delivery {} {} of {epoch}", channel.name, numbered.offset)

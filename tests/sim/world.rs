@@ -20,7 +20,7 @@ use super::ledger::{Broken, Ledger};
 use super::mutant::{Mutant, Saboteur};
 use super::network::Socket;
 use super::random::Random;
-use super::scenario::{EPOCH_MS, Scenario};
+use super::scenario::{EPOCH_MS, Scenario, is_shown};
 use super::trace::{Census, Trace};
 
 /// Steps after which a run counts as one that never ends.
@@ -222,7 +222,30 @@ impl World {
         let checked = self.with_around(|around| clients.iter().try_for_each(|client| client.settled(around)));
         self.clients = clients;
         checked?;
-        self.backends.iter().try_for_each(Backend::settled)
+        self.backends.iter().try_for_each(Backend::settled)?;
+        self.check_presence()
+    }
+
+    /// Presence equals the clients that are subscribed.
+    fn check_presence(&mut self) -> Result<(), Broken> {
+        for channel in self.scenario.channels.iter().filter(|channel| is_shown(channel)) {
+            let shown: Vec<_> =
+                self.clients.iter().flat_map(Client::shown_in).filter(|(name, ..)| name == channel).collect();
+            let got = self.engine.members(channel);
+            let is_missing =
+                |(_, id, is_dead): &&(&str, &str, bool)| !is_dead && !got.iter().any(|got| got == id);
+            let missing = shown.iter().find(is_missing);
+            // Who hears nothing any more does not know of its latest subscriptions.
+            let is_known = |got: &str| {
+                shown.iter().any(|(_, id, _)| *id == got)
+                    || self.clients.iter().any(|client| client.dead_id() == Some(got))
+            };
+            let strange = got.iter().find(|got| !is_known(got));
+            if missing.is_some() || strange.is_some() {
+                return Err(format!("in {channel} are {shown:?}, its presence says {got:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn let_expire(&mut self) -> Result<(), Broken> {
@@ -297,6 +320,9 @@ impl World {
             if self.is_draining && !host.has_drained {
                 return Err("a drained shard did not say so".to_owned());
             }
+        }
+        if self.engine.peopled_count() > 0 {
+            return Err("at rest somebody is still present".to_owned());
         }
         match self.engine.subscribed_count() {
             0 => Ok(()),

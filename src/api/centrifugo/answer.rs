@@ -3,7 +3,7 @@
 use super::Style;
 use crate::api::call::{Answer, ApiError, NodeInfo};
 use crate::core::publication::Position;
-use crate::protocol::centrifuge::append_history;
+use crate::protocol::centrifuge::{append_history, append_presence, append_presence_stats};
 use crate::wire::json::{append_string, append_u64};
 
 /// Appends the answer of one entry to `body`, which holds those before it and nothing else.
@@ -30,6 +30,8 @@ fn append_result(answer: &Answer, body: &mut Vec<u8>) {
     match answer {
         Answer::Published(position) => append_position(position.as_ref(), body),
         Answer::Done => append("{}", body),
+        Answer::Presence(clients) => append_presence(clients, body),
+        Answer::PresenceStats(stats) => append_presence_stats(stats.clients, stats.users, body),
         Answer::History(stream) => append_history(&stream.publications, &stream.top, body),
         Answer::Broadcast(results) => {
             append("{\"responses\":[", body);

@@ -110,6 +110,8 @@ enum Method {
     Disconnect,
     Channels,
     Info,
+    Presence,
+    PresenceStats,
     History,
     HistoryRemove,
     /// Centrifugo has it, this version has not.
@@ -122,8 +124,8 @@ const METHODS: [(&str, Method); 21] = [
     ("broadcast", Method::Broadcast),
     ("unsubscribe", Method::NotServed),
     ("disconnect", Method::Disconnect),
-    ("presence", Method::NotServed),
-    ("presence_stats", Method::NotServed),
+    ("presence", Method::Presence),
+    ("presence_stats", Method::PresenceStats),
     ("history", Method::History),
     ("history_remove", Method::HistoryRemove),
     ("channels", Method::Channels),
@@ -164,11 +166,9 @@ fn call(method: Method, params: Object<'_>, json: &mut Json, limits: &Limits) ->
         }
         Method::Info => Ok(Call::Info),
         Method::History => history(params),
-        Method::HistoryRemove => {
-            let [channel] = read(params, ["channel"])?;
-            let channel = text("channel", channel)?.ok_or_else(|| missing("channel"))?;
-            Ok(Call::HistoryRemove { channel: channel.into() })
-        }
+        Method::HistoryRemove => Ok(Call::HistoryRemove { channel: channel(params)? }),
+        Method::Presence => Ok(Call::Presence { channel: channel(params)? }),
+        Method::PresenceStats => Ok(Call::PresenceStats { channel: channel(params)? }),
         Method::NotServed => Err(not_available("this version does not have the method")),
     }
 }
@@ -207,6 +207,11 @@ fn message<'t>(
         return Err(too_long("data with tags", limits.publication_bytes_max));
     }
     Ok(([channel, channels], Message { data, tags, terms }))
+}
+
+fn channel(params: Object<'_>) -> Result<Box<str>, ApiError> {
+    let [channel] = read(params, ["channel"])?;
+    text("channel", channel)?.map(Into::into).ok_or_else(|| missing("channel"))
 }
 
 /// What is asked for beyond publishing; `None`: nothing.

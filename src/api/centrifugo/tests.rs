@@ -306,6 +306,10 @@ fn history_is_read() {
     for (params, want) in table {
         assert!(bad(want)(in_both_styles("history", params)), "{params}");
     }
+    let presence = in_both_styles("presence", r#"{"channel":"c"}"#);
+    assert_eq!(presence, Ok(Call::Presence { channel: "c".into() }));
+    let stats = in_both_styles("presence_stats", r#"{"channel":"c"}"#);
+    assert_eq!(stats, Ok(Call::PresenceStats { channel: "c".into() }));
     let remove = Ok(Call::HistoryRemove { channel: "c".into() });
     assert_eq!(in_both_styles("history_remove", r#"{"channel":"c"}"#), remove);
     assert!(bad("channel is missing")(in_both_styles("history_remove", "{}")));
@@ -326,8 +330,6 @@ fn channels_and_info_are_read() {
 fn methods_that_are_not_served_say_so() {
     let known = [
         "unsubscribe",
-        "presence",
-        "presence_stats",
         "rpc",
         "subscribe",
         "refresh",

@@ -147,7 +147,7 @@ pub(super) fn append_added(subscription: &Subscription<'_>, out: &mut Vec<u8>) {
 }
 
 /// A PresenceResult object. The map is there even if it is empty: it is what was asked for.
-pub(super) fn append_presence(clients: &[ClientInfo], out: &mut Vec<u8>) {
+pub fn append_presence(clients: &[ClientInfo], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"presence\":{");
     for info in clients {
         append_name(b"\"", out);
@@ -159,7 +159,7 @@ pub(super) fn append_presence(clients: &[ClientInfo], out: &mut Vec<u8>) {
 }
 
 /// A PresenceStatsResult object. Zeros are there: they are what was asked for.
-pub(super) fn append_presence_stats(clients_count: u32, users_count: u32, out: &mut Vec<u8>) {
+pub fn append_presence_stats(clients_count: u32, users_count: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"num_clients\":");
     append_u64(clients_count.into(), out);
     out.extend_from_slice(b",\"num_users\":");

@@ -38,7 +38,7 @@ use crate::wire::json::{Json, documents};
 use super::{Heartbeat, Message, Variant};
 
 pub use detect::for_upgrade;
-pub use encode::append_history;
+pub use encode::{append_history, append_presence, append_presence_stats};
 
 /// Most commands in one frame.
 pub const COMMANDS_PER_FRAME_MAX: usize = 256;

@@ -1,13 +1,15 @@
 //! What comes back: bytes to frames, messages and replies, each to the promise it belongs to.
 
+use serde_json::Value;
 use tungstenite::protocol::frame::coding::Control;
 
+use super::judge::judge_history;
 use super::{Client, Expected, Kind, Phase, State, Temper};
 use crate::around::Around;
 use crate::frames::{Frame, append_control, append_message, take_frame};
 use crate::ledger::{Broken, Outcome};
 use crate::mutant::Mutant;
-use crate::replies::{Message, read};
+use crate::replies::{Message, published, read};
 
 impl Client {
     pub(super) fn read(&mut self, around: &mut Around<'_>) -> Result<(), Broken> {
@@ -74,17 +76,44 @@ impl Client {
                 self.latest.insert(channel.clone(), payload.to_vec());
                 self.publication(&channel, number, offset, around)
             }
-            Message::Dropped { channel } => match self.subscriptions.remove(&channel) {
-                Some(State::Live(_) | State::Ending(_)) => {
-                    around.trace.count("subscription dropped");
-                    around.ledger.dropped(&channel).map_err(|what| self.broken(&what))
-                }
+            Message::Passage { channel } => match self.subscriptions.get(&channel) {
+                Some(State::Live(_) | State::Ending(_)) => Ok(()),
                 Some(State::Asked) | None => {
-                    Err(self.broken(&format!("dropped from {channel}, not subscribed")))
+                    Err(self.broken(&format!("a join or leave of {channel}, not subscribed")))
                 }
             },
-            Message::Reply { tag, error, body } => self.reply(tag, error, &body, around),
+            Message::Dropped { channel } if self.subscription_ended(&channel) => {
+                around.trace.count("subscription dropped");
+                around.ledger.dropped(&channel).map_err(|what| self.broken(&what))
+            }
+            Message::Dropped { channel } => {
+                Err(self.broken(&format!("dropped from {channel}, not subscribed")))
+            }
+            Message::Reply { tag, error, body, content } => {
+                self.reply((tag, error, &body), (&content, payload), around)
+            }
         }
+    }
+
+    /// Remembers how far a subscription came. `false`: there was none.
+    pub(super) fn subscription_ended(&mut self, channel: &str) -> bool {
+        match self.subscriptions.remove(channel) {
+            Some(State::Live(reader) | State::Ending(reader)) => {
+                if let Some((offset, epoch)) = self.positions.remove(channel) {
+                    self.ended.insert(channel.to_owned(), (reader, offset, epoch));
+                }
+                true
+            }
+            Some(State::Asked) | None => false,
+        }
+    }
+
+    pub(super) fn subscriptions_ended(&mut self) {
+        let channels: Vec<String> = self.subscriptions.keys().cloned().collect();
+        for channel in channels {
+            self.subscription_ended(&channel);
+        }
+        self.positions.clear();
     }
 
     pub(super) fn publication(
@@ -101,14 +130,18 @@ impl Client {
             Some(State::Asked) => Err(format!("a publication of {channel} before the subscribe reply")),
             None => Err(format!("a publication of {channel}, which is not subscribed")),
         };
+        if offset > 0
+            && let Some(position) = self.positions.get_mut(channel)
+        {
+            position.0 = offset;
+        }
         heard.map_err(|what| self.broken(&what))
     }
 
     pub(super) fn reply(
         &mut self,
-        tag: u64,
-        error: Option<u64>,
-        body: &str,
+        (tag, error, body): (u64, Option<u64>, &str),
+        content: (&Value, &[u8]),
         around: &mut Around<'_>,
     ) -> Result<(), Broken> {
         let Some(expected) = self.expected.pop_front() else {
@@ -123,7 +156,9 @@ impl Client {
         }
         let name = match &kind {
             Kind::Connect => "connect",
-            Kind::Subscribe(_) => "subscribe",
+            Kind::Subscribe { .. } => "subscribe",
+            Kind::History { .. } => "history",
+            Kind::Presence(_) => "presence",
             Kind::Unsubscribe(_) => "unsubscribe",
             Kind::Publish { .. } => "publish",
             Kind::Refresh { .. } => "refresh",
@@ -141,13 +176,14 @@ impl Client {
         {
             return Err(self.broken(&format!("{kind:?} was refused with {code}")));
         }
-        self.replied(kind, error, around)
+        self.replied(kind, error, content, around)
     }
 
     pub(super) fn replied(
         &mut self,
         kind: Kind,
         error: Option<u64>,
+        (content, payload): (&Value, &[u8]),
         around: &mut Around<'_>,
     ) -> Result<(), Broken> {
         match kind {
@@ -157,19 +193,30 @@ impl Client {
             }
             Kind::Connect => {
                 self.is_greeted = true;
+                self.id = content["client"].as_str().unwrap_or_default().to_owned();
                 self.greeted_ms = around.now.monotonic_ms;
             }
-            Kind::Subscribe(channel) => {
-                if error.is_some() {
-                    self.subscriptions.remove(&channel);
-                } else {
-                    let reader = around.ledger.subscribed(&channel);
-                    self.subscriptions.insert(channel, State::Live(reader));
+            Kind::Subscribe { channel, .. } if error.is_some() => {
+                self.subscriptions.remove(&channel);
+            }
+            Kind::Subscribe { channel, since } => {
+                self.subscribed(channel, since, (content, payload), around)
+                    .map_err(|what| self.broken(&what))?;
+            }
+            Kind::History { .. } | Kind::Presence(_) if error.is_some() => {}
+            Kind::History { channel, limit, reverse } => {
+                judge_history((&channel, limit, reverse), (content, payload), around)
+                    .map_err(|what| self.broken(&what))?;
+            }
+            Kind::Presence(channel) => {
+                let is_live = matches!(self.subscriptions.get(&channel), Some(State::Live(_)));
+                if is_live && content["presence"].get(&self.id).is_none() {
+                    return Err(self.broken(&format!("is in {channel} and not in its presence {content}")));
                 }
             }
             Kind::Unsubscribe(channel) => {
                 if let Some(State::Ending(_)) = self.subscriptions.get(&channel) {
-                    self.subscriptions.remove(&channel);
+                    self.subscription_ended(&channel);
                 }
                 if let Some(frame) = self.latest.get(&channel).cloned()
                     && around.saboteur.strikes(Mutant::DeliverAfterUnsubscribe)
@@ -191,6 +238,56 @@ impl Client {
         Ok(())
     }
 
+    /// The client has a subscription.
+    fn subscribed(
+        &mut self,
+        channel: String,
+        since: Option<(u64, String)>,
+        (content, payload): (&Value, &[u8]),
+        around: &mut Around<'_>,
+    ) -> Result<(), Broken> {
+        let mut reader = around.ledger.subscribed(&channel);
+        let mut position = None;
+        if content["recoverable"] == true {
+            let epoch = content["epoch"].as_str().unwrap_or_default().to_owned();
+            let mut offset = content["offset"].as_u64().unwrap_or(0);
+            if content["recovered"] == true {
+                around.trace.count("recovered");
+                let asked = since.as_ref().ok_or("recovered without being asked to")?;
+                let ended = self.ended.remove(&channel).ok_or("recovered from nowhere")?;
+                if asked.1 != epoch || (!self.is_v1 && asked.0 != offset) {
+                    return Err(format!("asked from {asked:?}, recovered from {offset} {epoch}"));
+                }
+                reader = ended.0;
+                let top = std::mem::replace(&mut offset, asked.0);
+                for publication in content["publications"].as_array().into_iter().flatten() {
+                    let (number, at) = published(payload, publication)?;
+                    around.ledger.heard(&mut reader, &channel, number, at)?;
+                    offset = at;
+                }
+                if self.is_v1 && top != offset {
+                    return Err(format!("recovered up to {offset}, told {top}"));
+                }
+            } else {
+                if since.is_some() {
+                    around.trace.count("not recovered");
+                    let kept = 300.min(around.scenario.history_size as usize);
+                    let (ended, ..) = self.ended.remove(&channel).ok_or("asked from nowhere")?;
+                    around.ledger.unrecovered(&ended, &channel, kept)?;
+                }
+                reader = around.ledger.subscribed_at(&channel, offset, life(&epoch))?;
+            }
+            position = Some((offset, epoch));
+        } else if since.is_some() && around.scenario.forces_recovery {
+            return Err(format!("{channel} is recoverable whether asked or not"));
+        }
+        if let Some(position) = position {
+            self.positions.insert(channel.clone(), position);
+        }
+        self.subscriptions.insert(channel, State::Live(reader));
+        Ok(())
+    }
+
     /// The server's close frame.
     pub(super) fn closed(&mut self, code: u16, reason: &str, around: &mut Around<'_>) -> Result<(), Broken> {
         around
@@ -201,8 +298,13 @@ impl Client {
             append_control(Control::Close, &code.to_be_bytes(), around.random, &mut self.writer.bytes);
         }
         self.phase = Phase::Closed;
-        self.subscriptions.clear();
+        self.subscriptions_ended();
         self.expected.clear();
         Ok(())
     }
+}
+
+/// The number of a stream's life; the memory engine's streams have one only.
+fn life(epoch: &str) -> u64 {
+    epoch.strip_prefix("life").and_then(|number| number.parse().ok()).unwrap_or(0)
 }

@@ -1,8 +1,11 @@
 //! What a client may expect: reasons for refusals and ends, and what must have come once all is at rest.
 
+use serde_json::Value;
+
 use super::{Client, Kind, Phase, State, Temper};
 use crate::around::{Around, Kill};
 use crate::ledger::Broken;
+use crate::replies::published;
 use crate::scenario::{EXPIRY_MS, EngineKind};
 
 impl Client {
@@ -26,10 +29,17 @@ impl Client {
     pub(super) fn may_fail(&self, kind: &Kind, code: u64, around: &Around<'_>) -> bool {
         let is_slow_engine = around.scenario.engine == EngineKind::Slow;
         match (kind, code) {
-            (Kind::Subscribe(channel) | Kind::Publish { channel, .. }, 102) => {
+            (Kind::Subscribe { channel, .. } | Kind::Publish { channel, .. }, 102) => {
                 around.is_reloaded && channel.starts_with("gone:")
             }
-            (Kind::Subscribe(_) | Kind::Publish { .. }, 100) => is_slow_engine,
+            (
+                Kind::Subscribe { .. } | Kind::Publish { .. } | Kind::History { .. } | Kind::Presence(_),
+                100,
+            ) => is_slow_engine,
+            // The subscription ended before the command was carried out.
+            (Kind::History { channel, .. }, 103) => {
+                !matches!(self.subscriptions.get(channel), Some(State::Live(_)))
+            }
             (Kind::Connect, 109) => self.expires_s.is_some_and(|expires_s| expires_s <= around.now.unix_s()),
             _ => false,
         }
@@ -126,6 +136,19 @@ impl Client {
         Ok(())
     }
 
+    /// The channels in whose presence it must be, or may be if it hears nothing any more, with its id.
+    pub fn shown_in(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        let (is_open, is_dead) = (self.phase == Phase::Open, self.is_dead());
+        let live =
+            self.subscriptions.iter().filter(move |(_, state)| is_open && !matches!(state, State::Asked));
+        live.map(move |(channel, _)| (&**channel, &*self.id, is_dead))
+    }
+
+    /// The id of a client that hears nothing any more.
+    pub fn dead_id(&self) -> Option<&str> {
+        (self.phase == Phase::Open && self.is_dead()).then_some(&*self.id)
+    }
+
     /// The last moment at which it may still be connected, in Unix milliseconds.
     pub fn expires_ms(&self) -> Option<u64> {
         let expires_s = self.expires_s.filter(|_| self.phase == Phase::Open)?;
@@ -137,4 +160,27 @@ impl Client {
         let dialect = if self.is_v1 { "v1" } else { "v2" };
         format!("client {name} ({user}, {dialect}, {temper:?}): {what}")
     }
+}
+
+pub(super) fn judge_history(
+    (channel, limit, reverse): (&str, i64, bool),
+    (content, payload): (&Value, &[u8]),
+    around: &mut Around<'_>,
+) -> Result<(), Broken> {
+    let publications = content["publications"].as_array().map_or(&[][..], Vec::as_slice);
+    let most = if limit < 0 { 300 } else { limit.min(300) };
+    if publications.len() as i64 > most {
+        return Err(format!("{} publications where {most} are most", publications.len()));
+    }
+    let mut before: Option<u64> = None;
+    for publication in publications {
+        let (number, offset) = published(payload, publication)?;
+        around.ledger.read(channel, number, offset)?;
+        let follows = |before: u64| if reverse { offset + 1 == before } else { offset == before + 1 };
+        if before.is_some_and(|before| !follows(before)) {
+            return Err(format!("a gap in the history of {channel}: {before:?}, then {offset}"));
+        }
+        before = Some(offset);
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use tungstenite::protocol::frame::coding::Control;
 use super::around::{Around, Stage, Writer};
 use super::frames::{append_control, append_message};
 use super::ledger::{self, Broken, Reader};
+use super::scenario::{is_numbered, is_shown};
 
 /// How a client behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +49,25 @@ struct Expected {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Connect,
-    Subscribe(String),
+    /// `since`: where it ended before, if it is to be recovered.
+    Subscribe {
+        channel: String,
+        since: Option<(u64, String)>,
+    },
+    History {
+        channel: String,
+        limit: i64,
+        reverse: bool,
+    },
+    Presence(String),
     Unsubscribe(String),
-    Publish { channel: String, number: usize },
-    Refresh { expires_s: u64 },
+    Publish {
+        channel: String,
+        number: usize,
+    },
+    Refresh {
+        expires_s: u64,
+    },
     Ping,
 }
 
@@ -77,6 +93,12 @@ pub struct Client {
     next_tag: u64,
     expected: VecDeque<Expected>,
     subscriptions: BTreeMap<String, State>,
+    /// Where subscriptions have ended, over all lives: how far they heard, offset and epoch.
+    ended: BTreeMap<String, (Reader, u64, String)>,
+    /// Offset and epoch of live subscriptions, where they are known.
+    positions: BTreeMap<String, (u64, String)>,
+    /// The id by which others know it.
+    id: String,
     /// The latest publication of each channel, as it came.
     latest: BTreeMap<String, Vec<u8>>,
     act_ms: u64,
@@ -108,6 +130,9 @@ impl Client {
             next_tag: 1,
             expected: VecDeque::new(),
             subscriptions: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            id: String::new(),
             latest: BTreeMap::new(),
             act_ms: around.random.below(100),
             asleep_until_ms: 0,
@@ -199,6 +224,8 @@ impl Client {
             }
             88..92 if self.temper == Temper::Dead => self.asleep_until_ms = u64::MAX,
             92..94 if self.temper == Temper::Rude => self.be_rude(around),
+            96 => self.want_history(around),
+            97 => self.want_presence(around),
             94..96 if self.lives_left > 0 => self.leave(around),
             _ => {}
         }
@@ -254,8 +281,19 @@ impl Client {
         self.commands.push(match (self.is_v1, name) {
             (true, "connect") => format!("{{\"id\":{tag},\"params\":{params}}}"),
             (true, _) => {
-                let number =
-                    ["connect", "subscribe", "unsubscribe", "publish", "", "", "", "ping", "", "", "refresh"];
+                let number = [
+                    "connect",
+                    "subscribe",
+                    "unsubscribe",
+                    "publish",
+                    "presence",
+                    "",
+                    "history",
+                    "ping",
+                    "",
+                    "",
+                    "refresh",
+                ];
                 let number = number.iter().position(|known| *known == name).expect("a known command");
                 format!("{{\"id\":{tag},\"method\":{number},\"params\":{params}}}")
             }
@@ -283,12 +321,37 @@ impl Client {
         if self.subscriptions.contains_key(&channel) {
             return;
         }
-        self.command(
-            "subscribe",
-            &format!("{{\"channel\":\"{channel}\"}}"),
-            Kind::Subscribe(channel.clone()),
-        );
+        let mut more = String::new();
+        let mut since = None;
+        if is_numbered(&channel) && around.random.percent(80) {
+            more.push_str(",\"recoverable\":true,\"join_leave\":true");
+            if let Some((_, offset, epoch)) = self.ended.get(&channel).filter(|_| around.random.percent(80)) {
+                more.push_str(&format!(",\"recover\":true,\"offset\":{offset},\"epoch\":\"{epoch}\""));
+                since = Some((*offset, epoch.clone()));
+            }
+        }
+        let kind = Kind::Subscribe { channel: channel.clone(), since };
+        self.command("subscribe", &format!("{{\"channel\":\"{channel}\"{more}}}"), kind);
         self.subscriptions.insert(channel, State::Asked);
+    }
+
+    fn want_history(&mut self, around: &mut Around<'_>) {
+        let channel = around.channel();
+        if !is_numbered(&channel) || !matches!(self.subscriptions.get(&channel), Some(State::Live(_))) {
+            return;
+        }
+        let limit = *around.random.pick(&[0, -1, 1, 5, 1_000]);
+        let reverse = around.random.percent(50);
+        let params = format!("{{\"channel\":\"{channel}\",\"limit\":{limit},\"reverse\":{reverse}}}");
+        self.command("history", &params, Kind::History { channel, limit, reverse });
+    }
+
+    fn want_presence(&mut self, around: &mut Around<'_>) {
+        let channel = around.channel();
+        if !is_shown(&channel) {
+            return;
+        }
+        self.command("presence", &format!("{{\"channel\":\"{channel}\"}}"), Kind::Presence(channel));
     }
 
     fn want_unsubscribe(&mut self, around: &mut Around<'_>) {
@@ -357,7 +420,7 @@ impl Client {
     fn ended(&mut self, around: &mut Around<'_>) {
         self.phase = Phase::Away;
         self.writer.bytes.clear();
-        self.subscriptions.clear();
+        self.subscriptions_ended();
         self.expected.clear();
         self.is_greeted = false;
         self.asleep_until_ms = 0;

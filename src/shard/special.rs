@@ -1,0 +1,166 @@
+//! What a subscription is beyond a place in two lists, and how that is decided.
+//!
+//! Invariants:
+//! - A subscription with nothing special costs its two handles and nothing else: it has no [`Special`].
+//! - What is told to the owner when a subscription goes live is taken back in the same words when it ends, whatever
+//!   a reload did to its namespace meanwhile.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::connection::NONE;
+use super::letter::Recover;
+use crate::auth::Grant;
+use crate::core::command::Subscribe;
+use crate::core::ids::Slot;
+use crate::core::namespace::Namespace;
+use crate::core::publication::{ClientInfo, Payload};
+
+/// Kept for a subscription that needs it, for as long as it lasts.
+#[derive(Debug, Clone)]
+pub struct Special {
+    pub channel: u32,
+    /// Unix seconds; 0: it does not expire.
+    pub expires_s: u32,
+    /// The subscription token's `info`.
+    pub info: Option<Arc<Payload>>,
+    /// The client is listed among those in the channel.
+    pub is_shown: bool,
+    /// Its join and its leave are told to others.
+    pub is_announced: bool,
+    /// It is told of others' joins and leaves.
+    pub hears_others: bool,
+    /// The client did not ask for it.
+    pub is_server_side: bool,
+}
+
+/// What a subscription is to be, decided before the owner is asked.
+#[derive(Debug)]
+pub struct Plan {
+    pub recoverable: bool,
+    pub positioned: bool,
+    pub recover: Option<Recover>,
+    pub refuse_unrecovered: bool,
+    /// For the subscriber itself.
+    pub data: Option<Payload>,
+    /// Its `channel` is set when the subscription goes live.
+    pub special: Special,
+}
+
+impl Plan {
+    /// What becomes of a wish in a namespace; `None`: a subscription like any other.
+    ///
+    /// `expires_s`: Unix time, in the future. Wishes that the namespace does not allow are passed over, as clients
+    /// expect.
+    pub fn new(
+        namespace: &Namespace,
+        wish: &Subscribe,
+        grant: Grant,
+        expires_s: Option<u64>,
+        is_server_side: bool,
+    ) -> Option<Box<Self>> {
+        let Grant { info, data, overrides } = grant;
+        let (is_numbered, n) = (namespace.is_numbered(), namespace);
+        let forces_recovery = overrides.force_recovery.unwrap_or(n.force_recovery);
+        let forces_positioning = overrides.force_positioning.unwrap_or(n.force_positioning);
+        let recoverable = is_numbered && (forces_recovery || (n.allow_recovery && wish.recoverable));
+        let positioned =
+            is_numbered && (recoverable || forces_positioning || (n.allow_positioning && wish.positioned));
+        let announces = overrides.join_leave.unwrap_or(n.join_leave);
+        let pushes = overrides.force_push_join_leave.unwrap_or(n.force_push_join_leave);
+        let since = wish.since.as_ref().filter(|_| recoverable);
+        let recover = since.map(|since| Recover { since: since.clone(), mode: n.force_recovery_mode });
+        let special = Special {
+            channel: NONE,
+            expires_s: expires_s.map_or(0, |expires_s| u32::try_from(expires_s).unwrap_or(u32::MAX)),
+            info,
+            is_shown: overrides.presence.unwrap_or(n.presence),
+            is_announced: announces,
+            hears_others: announces && (pushes || wish.join_leave),
+            is_server_side,
+        };
+        let is_plain = !positioned && data.is_none() && !special.is_needed();
+        (!is_plain).then(|| {
+            Box::new(Self {
+                recoverable,
+                positioned,
+                recover,
+                refuse_unrecovered: wish.refuse_unrecovered,
+                data,
+                special,
+            })
+        })
+    }
+
+    /// Whether only the owner can tell where the subscription begins.
+    pub fn needs_position(&self) -> bool {
+        self.positioned || self.recoverable
+    }
+}
+
+impl Special {
+    /// Nothing special yet.
+    pub fn plain(channel: u32) -> Self {
+        Self {
+            channel,
+            expires_s: 0,
+            info: None,
+            is_shown: false,
+            is_announced: false,
+            hears_others: false,
+            is_server_side: false,
+        }
+    }
+
+    /// Whether there is anything in it that must be kept.
+    pub fn is_needed(&self) -> bool {
+        self.expires_s != 0
+            || self.info.is_some()
+            || self.is_shown
+            || self.is_announced
+            || self.hears_others
+            || self.is_server_side
+    }
+}
+
+impl Shard {
+    pub(super) fn special(&self, slot: Slot, handle: u32) -> Option<&Special> {
+        let specials = self.connections.cold(slot).specials.as_ref()?;
+        specials.iter().find(|special| special.channel == handle)
+    }
+
+    pub(super) fn special_mut(&mut self, slot: Slot, handle: u32) -> Option<&mut Special> {
+        let specials = self.connections.cold_mut(slot).specials.as_mut()?;
+        specials.iter_mut().find(|special| special.channel == handle)
+    }
+
+    pub(super) fn keep_special(&mut self, slot: Slot, special: Special) {
+        let expires = special.expires_s != 0;
+        self.connections.cold_mut(slot).specials.get_or_insert_default().push(special);
+        if expires {
+            self.arm(slot);
+        }
+    }
+
+    pub(super) fn take_special(&mut self, slot: Slot, handle: u32) -> Option<Special> {
+        let cold = self.connections.cold_mut(slot);
+        let specials = cold.specials.as_mut()?;
+        let at = specials.iter().position(|special| special.channel == handle)?;
+        let special = specials.swap_remove(at);
+        if specials.is_empty() {
+            cold.specials = None;
+        }
+        Some(special)
+    }
+
+    /// Who the client is to others in a channel. `info`: what its subscription token says of it.
+    pub(super) fn client_info(&self, slot: Slot, info: Option<Arc<Payload>>) -> ClientInfo {
+        let cold = self.connections.cold(slot);
+        ClientInfo {
+            user: cold.user.clone(),
+            client: self.client_id(slot),
+            connection_info: cold.info.clone(),
+            channel_info: info,
+        }
+    }
+}
