@@ -91,8 +91,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Read before this thread is pinned to one of them.
-    sys::cores();
+    sys::note_start();
     match run(Cli::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),

@@ -119,10 +119,15 @@ impl Options {
         if self.shards > 1 { sys::cores().to_vec() } else { vec![self.server_core] }
     }
 
-    /// Pins this thread and starts sampling the cores, if that is permitted.
+    /// Pins this thread, gives it precedence over a server on the same core, and starts sampling the cores, as far as that is
+    /// permitted.
     pub fn settle_in(&self) -> io::Result<Option<Sampler>> {
         let server_cores = self.server_cores();
         sys::pin_thread(&[self.client_core])?;
+        // Beside tens of shards it would get a small part of the core and be taken for a slow reader.
+        if let Err(error) = sys::take_precedence(server_cores.contains(&self.client_core)) {
+            eprintln!("the client cannot go before the server's shards on its core ({error})");
+        }
         let sampler = Sampler::start(&server_cores, self.client_core);
         if let Err(error) = &sampler {
             eprintln!("no perf events ({error}): user and kernel time are split by the kernel's tick only");

@@ -9,6 +9,18 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::LazyLock;
 
+/// Priority this process was started with. Read before any thread changes its own.
+static NICE: LazyLock<libc::c_int> = LazyLock::new(|| {
+    // SAFETY: takes no pointer; 0 is the calling thread.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+});
+
+/// Notes what this process was given before it changes any of it.
+pub fn note_start() {
+    LazyLock::force(&NICE);
+    cores();
+}
+
 /// Cores this process was given, ascending. Read once, before any thread is pinned.
 pub fn cores() -> &'static [usize] {
     static CORES: LazyLock<Vec<usize>> = LazyLock::new(allowed_cores);
@@ -40,11 +52,25 @@ pub fn pin_thread(cores: &[usize]) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Makes the child run on `cores` alone and end when this process does.
+/// Puts the calling thread before all others of ordinary priority, or back among them. Errors: that takes CAP_SYS_NICE.
+pub fn take_precedence(first: bool) -> io::Result<()> {
+    set_nice(if first { -20 } else { *NICE })
+}
+
+fn set_nice(nice: libc::c_int) -> io::Result<()> {
+    // SAFETY: takes no pointer; 0 is the calling thread.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes the child run on `cores` alone, at ordinary priority or the lower one this process was started with, and end
+/// when this process does.
 pub fn bind_child(command: &mut Command, cores: &[usize]) {
     let cores = cores.to_vec();
+    let nice = *NICE;
     let prepare = move || {
         pin_thread(&cores)?;
+        set_nice(nice)?;
         // SAFETY: PR_SET_PDEATHSIG takes a signal number and touches no memory.
         let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
