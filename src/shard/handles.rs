@@ -50,7 +50,7 @@ impl Handles {
                 true
             }
             Self::Many(handles) => {
-                let Some(at) = position(handles, handle) else { return false };
+                let Some(at) = handles.iter().position(|entry| *entry == handle) else { return false };
                 handles.swap_remove(at);
                 match handles[..] {
                     [last] => *self = Self::One(last),
@@ -66,15 +66,6 @@ impl Handles {
             Self::None | Self::One(_) => false,
         }
     }
-}
-
-/// Where the handle stands. By pieces: the compiler compares many at once where no single place is asked for, and
-/// all of a large channel's subscribers may leave in one second.
-fn position(handles: &[u32], handle: u32) -> Option<usize> {
-    const PIECE: usize = 64;
-    let piece = handles.chunks(PIECE).position(|piece| piece.contains(&handle))?;
-    let within = handles[piece * PIECE..].iter().position(|entry| *entry == handle)?;
-    Some(piece * PIECE + within)
 }
 
 #[cfg(test)]
