@@ -245,3 +245,11 @@ fn history_is_read_by_subscribers() {
     let none = r#"{"id":4,"history":{"channel":"room"}}"#;
     assert!(ask(&mut world, A, none)[0].contains("108"));
 }
+
+#[test]
+fn a_wish_for_a_part_is_refused_rather_than_answered_with_everything() {
+    let mut world = world();
+    connect(&mut world, A, r#"{"sub":"42"}"#, "");
+    let wish = r#"{"id":2,"subscribe":{"channel":"chat","tf":{"key":"a","cmp":"eq","val":"b"}}}"#;
+    assert_eq!(ask(&mut world, A, wish), [r#"{"id":2,"error":{"code":108,"message":"not available"}}"#]);
+}

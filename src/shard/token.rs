@@ -45,6 +45,10 @@ impl Shard {
         if self.is_subscribed(slot, name) {
             return Err(ClientError::AlreadySubscribed.into());
         }
+        if wish.tags.is_some() {
+            // Not served yet; to send everything to who asked for a part would be worse than to say so.
+            return Err(ClientError::NotAvailable.into());
+        }
         if cold.subscriptions.as_slice().len() >= rules.channels_max {
             return Err(ClientError::LimitExceeded.into());
         }
