@@ -179,12 +179,12 @@ impl Wheel {
                     self.position = now;
                     return;
                 }
+                // Only who can begin to empty a coarse slot may step into it: entries left in the slot of `position`
+                // would come after those armed from here on.
+                Some((place, _)) if place.level() > 0 && moves == 0 => return,
                 Some((place, start)) => {
                     self.position = self.position.max(start);
                     if place.level() > 0 {
-                        if moves == 0 {
-                            return;
-                        }
                         self.move_down(place, &mut moves);
                     } else {
                         self.drain(place, &mut expiries, due);

@@ -115,6 +115,24 @@ fn an_interrupted_cascade_survives_rearming_and_disarming() {
 }
 
 #[test]
+fn moves_that_run_out_between_two_slots_leave_the_later_one_whole() {
+    let mut wheel = Wheel::new(0);
+    // Four entries that move down through four levels at once take all sixteen moves of one expiry.
+    let now_ms = 558_482_085_888;
+    for index in 0..4 {
+        wheel.arm(index, now_ms);
+    }
+    let mut due = Vec::new();
+    wheel.expire(now_ms, 1, &mut due);
+    assert!(due.is_empty() && wheel.cascading.is_none());
+    // One armed for a later tick must not hide those that are due already.
+    wheel.arm(4, now_ms + 8);
+    assert!(wheel.next_due_ms() <= Some(now_ms));
+    assert_eq!(expire_all(&mut wheel, now_ms, 1), [0, 1, 2, 3]);
+    assert_eq!(expire_all(&mut wheel, now_ms + 8, 1), [4]);
+}
+
+#[test]
 fn sparse_indices_take_only_their_chunks() {
     let mut wheel = Wheel::new(0);
     wheel.arm(0, 1);
