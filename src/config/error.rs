@@ -38,6 +38,8 @@ pub enum ConfigError {
         "{key}: Centrifuge clients could not connect; set token_hmac_secret_key, or allow_anonymous_connect_without_token"
     )]
     NobodyCanConnect { key: Box<str> },
+    #[error("{key}: Pusher clients could not connect; set both key and secret of the app")]
+    NoPusherKey { key: Box<str> },
     #[error(
         "{key}: {address} is reachable from other machines but {secret} was made up at this start; set it, or use a loopback address"
     )]
@@ -51,6 +53,8 @@ pub enum ConfigWarning {
     ShortSecret { key: Box<str>, bytes: usize },
     #[error("{key}: not set, so Centrifuge clients cannot connect to app {app:?}")]
     CentrifugeOff { key: Box<str>, app: Box<str> },
+    #[error("{key}: not set, so Pusher clients cannot connect to app {app:?}")]
+    PusherOff { key: Box<str>, app: Box<str> },
     #[error("{key}: not set, so the backend API refuses every request for app {app:?}")]
     ApiOff { key: Box<str>, app: Box<str> },
     #[error("environment variable {variable} is ignored; did you mean {meant}?")]

@@ -101,12 +101,19 @@ pub struct Limits {
 pub struct App {
     /// 1 to 64 of `[A-Za-z0-9_-]`; no path that the server uses itself.
     pub id: Box<str>,
+    /// Public: in the paths and signatures of Pusher clients. Of no other app.
+    pub key: Option<Box<str>>,
+    /// What those signatures are made with.
+    pub secret: Option<Secret>,
+    pub previous_secret: Option<Secret>,
     pub token_hmac_secret_key: Option<Secret>,
     pub token_hmac_previous_secret_key: Option<Secret>,
     /// `None`: the backend API refuses everybody.
     pub api_key: Option<Secret>,
     /// `None`: the dialect is off.
     pub centrifuge: Option<Centrifuge>,
+    /// `None`: the dialect is off. Otherwise the app has a key and a secret.
+    pub pusher: Option<Pusher>,
     /// Sorted by name; `""` is always there.
     namespaces: Vec<Namespace>,
 }
@@ -149,6 +156,54 @@ pub struct Centrifuge {
     pub token_audience: Option<Box<str>>,
     /// Demanded of `iss`, if set.
     pub token_issuer: Option<Box<str>>,
+}
+
+/// Options of the Pusher dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pusher {
+    /// What stands before `/app/…` and `/apps/…`: empty, or with a leading and no trailing slash.
+    pub path_prefix: Box<str>,
+    /// Whole seconds: clients are told.
+    pub activity_timeout_ms: u32,
+    pub pong_timeout_ms: u32,
+    /// Clients may send to the other subscribers of private and presence channels.
+    pub client_events: bool,
+    /// Of one connection.
+    pub client_events_per_second: u32,
+    /// Clients may sign in as users.
+    pub user_authentication: bool,
+    /// Users are told who of those they watch comes and goes.
+    pub watchlist_events: bool,
+    pub watchlist_limit: usize,
+    /// Subscribers are told how many they are.
+    pub subscription_count: bool,
+    /// How long a connection may prove nothing; `None`: for ever.
+    pub authorized_within_ms: Option<u32>,
+    /// Refusals say which text had to be signed.
+    pub debug: bool,
+    pub channel_max_length: usize,
+    /// Subscriptions of one connection.
+    pub channel_limit: usize,
+    /// Bytes that may wait for one connection.
+    pub queue_max_size: usize,
+    /// Bytes of one message of a client.
+    pub message_max_size: u32,
+    pub event_name_max_length: usize,
+    /// Bytes of an event's data.
+    pub event_data_max_size: usize,
+    /// Channels of one event.
+    pub event_channels_limit: usize,
+    /// Events of one batch.
+    pub batch_limit: usize,
+    /// Distinct users of one presence channel.
+    pub presence_members_limit: u32,
+    /// Bytes of what a presence channel tells of a user.
+    pub presence_user_max_size: usize,
+    pub user_id_max_length: usize,
+    /// How long a cache channel remembers its last event.
+    pub cache_ttl_s: u32,
+    /// How far the clock of who signs a request may be off.
+    pub auth_timestamp_window_s: u32,
 }
 
 /// A span of time in milliseconds, written as in the file: `25` (seconds), `300ms`, `1h30m`. `None`: it is none.

@@ -128,10 +128,14 @@ impl Default for RawLimits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawApp {
     pub id: Option<String>,
+    pub key: Option<String>,
+    pub secret: Option<RawSecret>,
+    pub previous_secret: Option<RawSecret>,
     pub token_hmac_secret_key: Option<RawSecret>,
     pub token_hmac_previous_secret_key: Option<RawSecret>,
     pub api_key: Option<RawSecret>,
     pub centrifuge: RawCentrifuge,
+    pub pusher: RawPusher,
     pub namespaces: Vec<RawNamespace>,
 }
 
@@ -172,6 +176,71 @@ impl Default for RawCentrifuge {
             user_personal_channel_namespace: String::new(),
             token_audience: String::new(),
             token_issuer: String::new(),
+        }
+    }
+}
+
+/// `[apps.pusher]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPusher {
+    pub enabled: Option<bool>,
+    pub path_prefix: String,
+    pub activity_timeout: Duration,
+    pub pong_timeout: Duration,
+    pub client_events: bool,
+    pub client_events_per_second: u64,
+    pub user_authentication: bool,
+    pub watchlist_events: bool,
+    pub watchlist_limit: u64,
+    pub subscription_count: bool,
+    pub authorized_connections: bool,
+    pub authorized_connections_timeout: Duration,
+    pub debug: bool,
+    pub channel_max_length: u64,
+    pub channel_limit: u64,
+    pub queue_max_size: u64,
+    pub message_max_size: u64,
+    pub event_name_max_length: u64,
+    pub event_data_max_size: u64,
+    pub event_channels_limit: u64,
+    pub batch_limit: u64,
+    pub presence_members_limit: u64,
+    pub presence_user_max_size: u64,
+    pub user_id_max_length: u64,
+    pub cache_ttl: Duration,
+    pub auth_timestamp_window: Duration,
+}
+
+impl Default for RawPusher {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            path_prefix: String::new(),
+            activity_timeout: Duration::from_s(120),
+            pong_timeout: Duration::from_s(30),
+            client_events: true,
+            client_events_per_second: 10,
+            user_authentication: true,
+            watchlist_events: true,
+            watchlist_limit: 100,
+            subscription_count: false,
+            authorized_connections: false,
+            authorized_connections_timeout: Duration::from_s(30),
+            debug: false,
+            channel_max_length: 200,
+            channel_limit: 128,
+            queue_max_size: 1_024 * 1_024,
+            message_max_size: 16 * 1_024,
+            event_name_max_length: 200,
+            event_data_max_size: 10 * 1_024,
+            event_channels_limit: 100,
+            batch_limit: 10,
+            presence_members_limit: 100,
+            presence_user_max_size: 1_024,
+            user_id_max_length: 128,
+            cache_ttl: Duration::from_s(30 * 60),
+            auth_timestamp_window: Duration::from_s(600),
         }
     }
 }

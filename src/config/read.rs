@@ -10,8 +10,9 @@ use super::raw::{RawConfig, RawSecret};
 use super::{ReadFile, environment};
 
 /// Keys that are documented but belong to what this version does not serve. By table, as in the error.
-const NOT_SERVED: [(&[&str], &[&str]); 3] = [
-    (&["apps"], &["key", "secret", "previous_secret", "pusher", "socketio", "carotene", "stream"]),
+const NOT_SERVED: [(&[&str], &[&str]); 4] = [
+    (&["apps"], &["socketio", "carotene", "stream"]),
+    (&["apps", "pusher"], &["webhooks"]),
     (&["apps", "centrifuge"], &["compat", "user_connection_limit"]),
     (
         &["apps", "namespaces"],
@@ -112,16 +113,23 @@ fn at_line(text: &str, error: &toml::de::Error) -> ConfigError {
 }
 
 impl RawConfig {
-    /// Gives every app the secrets that this version uses and that are not set. Answers the key of the first one
-    /// made up.
+    /// Gives every app the key and the secrets that this version uses and that are not set. Answers the name of
+    /// the first secret made up.
     pub fn make_missing_secrets(&mut self, random: &mut dyn FnMut(&mut [u8])) -> Option<Box<str>> {
         let mut made = None;
         for (index, app) in self.apps.iter_mut().enumerate() {
-            let secrets =
-                [("token_hmac_secret_key", &mut app.token_hmac_secret_key), ("api_key", &mut app.api_key)];
+            if app.key.is_none() {
+                // Public, so nothing depends on it.
+                app.key = Some(random_hex::<KEY_BYTES>(random));
+            }
+            let secrets = [
+                ("secret", &mut app.secret),
+                ("token_hmac_secret_key", &mut app.token_hmac_secret_key),
+                ("api_key", &mut app.api_key),
+            ];
             for (name, secret) in secrets {
                 if secret.is_none() {
-                    *secret = Some(RawSecret(random_hex(random)));
+                    *secret = Some(RawSecret(random_hex::<SECRET_BYTES>(random)));
                     made.get_or_insert_with(|| format!("apps.{index}.{name}").into());
                 }
             }
@@ -130,11 +138,16 @@ impl RawConfig {
     }
 }
 
-/// 32 random bytes as 64 digits.
-fn random_hex(random: &mut dyn FnMut(&mut [u8])) -> String {
-    let mut bytes = [0_u8; 32];
+const SECRET_BYTES: usize = 32;
+
+/// As long as those that Pusher gives out.
+const KEY_BYTES: usize = 10;
+
+/// Random bytes as two digits each.
+fn random_hex<const BYTES: usize>(random: &mut dyn FnMut(&mut [u8])) -> String {
+    let mut bytes = [0_u8; BYTES];
     random(&mut bytes);
-    bytes.iter().fold(String::with_capacity(64), |mut hex, byte| {
+    bytes.iter().fold(String::with_capacity(2 * BYTES), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })

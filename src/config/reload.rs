@@ -1,6 +1,6 @@
 //! What a running server can take over from a new configuration, and what needs a restart.
 
-use super::{App, Centrifuge, Config, Limits, Server};
+use super::{App, Centrifuge, Config, Limits, Pusher, Server};
 
 /// Apps were added, removed, renamed or put into another order: connections know their app by its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,14 +27,24 @@ impl Config {
                 }),
                 (running, _) => running.clone(),
             };
+            new.pusher = match (&running.pusher, new.pusher.take()) {
+                (Some(running), Some(new)) => Some(Pusher {
+                    path_prefix: running.path_prefix.clone(),
+                    activity_timeout_ms: running.activity_timeout_ms,
+                    pong_timeout_ms: running.pong_timeout_ms,
+                    ..new
+                }),
+                // On or off is what it started as, but without a secret nobody can be told from anybody.
+                (running, _) => running.clone().filter(|_| new.key.is_some() && new.secret.is_some()),
+            };
         }
         Ok((new, kept))
     }
 
     /// Keys whose change needs a restart; empty: `new` can take the place of `self` in the running server.
     ///
-    /// Secrets, API keys, namespaces, `[limits]` and the limits of `[apps.centrifuge]` may change without. Apps
-    /// are told apart by their place, so their list of ids may not.
+    /// Secrets, API keys, namespaces, `[limits]`, the limits of `[apps.centrifuge]` and most of `[apps.pusher]` may
+    /// change without. Apps are told apart by their place, so their list of ids may not.
     pub fn reload_difference(&self, new: &Self) -> Vec<&'static str> {
         let mut changed = Vec::new();
         let mut differs = |key, differs: bool| {
@@ -76,15 +86,30 @@ impl Config {
         for (old, new) in self.apps.iter().zip(&new.apps) {
             let App {
                 id: _,
+                key: _,
+                secret: _,
+                previous_secret: _,
                 token_hmac_secret_key: _,
                 token_hmac_previous_secret_key: _,
                 api_key: _,
                 centrifuge,
+                pusher,
                 namespaces: _,
             } = old;
             match (centrifuge, &new.centrifuge) {
                 (Some(old), Some(new)) => centrifuge_difference(old, new, &mut differs),
                 (old, new) => differs("apps.centrifuge.enabled", old.is_some() != new.is_some()),
+            }
+            match (pusher, &new.pusher) {
+                (Some(old), Some(new)) => {
+                    differs("apps.pusher.path_prefix", old.path_prefix != new.path_prefix);
+                    differs(
+                        "apps.pusher.activity_timeout",
+                        old.activity_timeout_ms != new.activity_timeout_ms,
+                    );
+                    differs("apps.pusher.pong_timeout", old.pong_timeout_ms != new.pong_timeout_ms);
+                }
+                (old, new) => differs("apps.pusher.enabled", old.is_some() != new.is_some()),
             }
         }
         changed

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::raw::{RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawServer};
+use super::raw::{RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawPusher, RawServer};
 use super::*;
 use crate::core::namespace::SlowConsumer;
 
@@ -129,10 +129,10 @@ fn refusals_name_the_key_and_what_to_do() {
         ),
         ("[server]\nops = \"a\"\nops = \"b\"".into(), "line 3: ops: duplicate key"),
         // What other versions may serve.
-        (app("[apps.pusher]"), "apps.0.pusher: not served by this version; remove it"),
-        (app("key = \"k\""), "apps.0.key: not served by this version; remove it"),
-        (app("secret = \"s\""), "apps.0.secret: not served"),
-        (app("previous_secret = \"\""), "apps.0.previous_secret: not served"),
+        (
+            app("[apps.pusher]\nwebhooks = []"),
+            "apps.0.pusher.webhooks: not served by this version; remove it",
+        ),
         (
             app("[apps.centrifuge]\nuser_connection_limit = 0"),
             "apps.0.centrifuge.user_connection_limit: not served by this version; remove it",
@@ -231,6 +231,24 @@ fn refusals_name_the_key_and_what_to_do() {
             "apps.0.centrifuge.ping_interval: \"1500ms\" is not",
         ),
         (app("[apps.centrifuge]\nchannel_limit = 0"), "apps.0.centrifuge.channel_limit: 0 is out of range"),
+        (app("key = \"\""), "apps.0.key: \"\" is not possible; write 1 to 64 letters"),
+        (app("key = \"a:b\""), "apps.0.key: \"a:b\" is not possible"),
+        (app("secret = \"\""), "apps.0.secret: an empty secret protects nothing"),
+        (
+            app("key = \"k\"\n[[apps]]\nid = \"2\"\nkey = \"k\""),
+            "apps.1.key: \"k\" is already used by apps.0",
+        ),
+        (
+            app("key = \"k\"\n[apps.pusher]\nenabled = true"),
+            "apps.0.pusher.enabled: Pusher clients could not connect; set both key and secret",
+        ),
+        (app("[apps.pusher]\npath_prefix = \"x\""), "apps.0.pusher.path_prefix: \"x\" is not possible"),
+        (app("[apps.pusher]\npath_prefix = \"/x/\""), "apps.0.pusher.path_prefix: \"/x/\" is not possible"),
+        (
+            app("[apps.pusher]\nactivity_timeout = \"1500ms\""),
+            "apps.0.pusher.activity_timeout: \"1500ms\" is not possible; write whole seconds",
+        ),
+        (app("[apps.pusher]\ncache_ttl = 0"), "apps.0.pusher.cache_ttl: 0 is out of range"),
         // Namespaces.
         (app("[[apps.namespaces]]"), "apps.0.namespaces.0.name: missing; write \"\" for channels without"),
         (app("[[apps.namespaces]]\nname = \"a\""), "apps.0.namespaces.0.name: \"a\" is not possible"),
@@ -309,10 +327,38 @@ fn the_dialect_is_on_when_somebody_can_authenticate() {
 }
 
 #[test]
+fn pusher_is_on_when_there_are_key_and_secret() {
+    let table: [(&str, bool, &[&str]); 7] = [
+        ("", false, &[]),
+        ("key = \"k\"\nsecret = \"s\"", true, &[]),
+        ("key = \"k\"\nsecret = \"s\"\n[apps.pusher]\nenabled = true", true, &[]),
+        ("key = \"k\"\nsecret = \"s\"\n[apps.pusher]\nenabled = false", false, &[]),
+        ("key = \"k\"", false, &["apps.0.secret"]),
+        ("secret = \"s\"", false, &["apps.0.key"]),
+        ("previous_secret = \"s\"", false, &[]),
+    ];
+    for (more, on, warned) in table {
+        let config = load(&app(more)).expect("valid");
+        assert_eq!(config.apps[0].pusher.is_some(), on, "{more}");
+        let keys = config.warnings.iter().filter_map(|warning| match warning {
+            ConfigWarning::PusherOff { key, .. } => Some(&**key),
+            _ => None,
+        });
+        assert_eq!(keys.collect::<Vec<_>>(), warned, "{more}");
+    }
+    let config =
+        load(&app("key = \"k\"\nsecret = \"s\"\n[apps.pusher]\npath_prefix = \"/a/b\"")).expect("valid");
+    let pusher = config.apps[0].pusher.as_ref().expect("it is on");
+    assert_eq!((&*pusher.path_prefix, pusher.authorized_within_ms), ("/a/b", None));
+    assert_eq!((pusher.activity_timeout_ms, pusher.pong_timeout_ms), (120_000, 30_000));
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let secret = "hush-hush";
-    let text =
-        format!("[[apps]]\nid = \"1\"\ntoken_hmac_secret_key = \"{secret}\"\napi_key = \"{secret}\"\n");
+    let names = ["token_hmac_secret_key", "api_key", "secret", "previous_secret"];
+    let lines = names.map(|name| format!("{name} = \"{secret}\"\n")).concat();
+    let text = format!("[[apps]]\nid = \"1\"\n{lines}");
     let raw: RawConfig = toml::from_str(&text).expect("valid");
     let config = load(&text).expect("valid");
     for shown in [format!("{raw:?}"), format!("{config:?}")] {
@@ -452,7 +498,9 @@ fn the_embedded_default_is_for_this_machine_only() {
     let want = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     assert_eq!(exposed(app.api_key.as_ref()), Some(want));
     assert_eq!(exposed(app.token_hmac_secret_key.as_ref()), Some(want));
-    assert!(app.centrifuge.is_some());
+    assert_eq!(exposed(app.secret.as_ref()), Some(want));
+    assert_eq!(app.key.as_deref(), Some("00010203040506070809"));
+    assert!(app.centrifuge.is_some() && app.pusher.is_some());
     let namespace = app.namespace("chat").expect("there is always one");
     assert!(namespace.allow_subscribe_for_client && namespace.allow_publish_for_client);
     assert!(!namespace.allow_subscribe_for_anonymous && !namespace.allow_publish_for_anonymous);
@@ -465,7 +513,10 @@ fn the_embedded_default_is_for_this_machine_only() {
     let open = ("POLYCAST_SERVER__HTTP", "0.0.0.0:8000");
     let token = ("POLYCAST_APPS__0__TOKEN_HMAC_SECRET_KEY", LONG);
     let api = ("POLYCAST_APPS__0__API_KEY", LONG);
-    let error = embedded(&[open, token]).expect_err("the API key was made up").to_string();
+    let secret = ("POLYCAST_APPS__0__SECRET", LONG);
+    let error = embedded(&[open, token, api]).expect_err("the secret was made up").to_string();
+    assert!(error.contains("apps.0.secret was made up"), "{error}");
+    let error = embedded(&[open, token, secret]).expect_err("the API key was made up").to_string();
     let want = "server.http: 0.0.0.0:8000 is reachable from other machines but apps.0.api_key was made up";
     assert!(error.starts_with(want), "{error}");
     let error = embedded(&[("POLYCAST_SERVER__OPS", "[::]:1")]).expect_err("not loopback").to_string();
@@ -474,7 +525,7 @@ fn the_embedded_default_is_for_this_machine_only() {
     assert!(error.starts_with("server.tcp: [::]:1 is reachable"), "{error}");
     let off = embedded(&[("POLYCAST_SERVER__TCP", "")]).expect("off");
     assert!(off.server.tcp.is_empty());
-    assert!(embedded(&[open, token, api]).is_ok());
+    assert!(embedded(&[open, token, api, secret]).is_ok(), "the key is no secret");
     assert!(embedded(&[("POLYCAST_SERVER__HTTP", "127.0.0.1:0")]).is_ok());
 }
 
@@ -503,6 +554,7 @@ fn a_reload_tells_what_needs_a_restart() {
             app("[apps.centrifuge]\nping_interval = 30\ntoken_issuer = \"i\""),
             &["apps.centrifuge.ping_interval", "apps.centrifuge.token_issuer"],
         ),
+        (app("key = \"k\"\nsecret = \"s\""), &["apps.pusher.enabled"]),
     ];
     for (text, want) in table {
         let new = load(&text).expect("valid");
@@ -515,6 +567,26 @@ fn a_reload_tells_what_needs_a_restart() {
             Err(AppsDiffer) => assert_eq!(want, ["apps"], "{text}"),
         }
     }
+}
+
+#[test]
+fn a_reload_takes_over_what_pusher_clients_need_not_be_told() {
+    let pusher = "key = \"k\"\nsecret = \"s\"\n[apps.pusher]\n";
+    let old = load(&app(pusher)).expect("valid");
+    let more =
+        "debug = true\nchannel_limit = 7\nactivity_timeout = 7\npong_timeout = 7\npath_prefix = \"/p\"";
+    let new = load(&app(&format!("{pusher}{more}")).replace("\"s\"", "\"t\"")).expect("valid");
+    let (taken, kept) = old.take_over(new).expect("the same apps");
+    let want = ["apps.pusher.path_prefix", "apps.pusher.activity_timeout", "apps.pusher.pong_timeout"];
+    assert_eq!(kept, want);
+    assert_eq!(exposed(taken.apps[0].secret.as_ref()), Some("t"));
+    let running = old.apps[0].pusher.clone().expect("it is on");
+    let want = Pusher { debug: true, channel_limit: 7, ..running };
+    assert_eq!(taken.apps[0].pusher.as_ref(), Some(&want));
+
+    let (taken, kept) = old.take_over(load(&app("")).expect("valid")).expect("the same apps");
+    assert_eq!(kept, ["apps.pusher.enabled"]);
+    assert_eq!(taken.apps[0].pusher, None, "without a secret nobody can prove anything");
 }
 
 #[test]
@@ -592,12 +664,13 @@ fn keys_of(text: &str) -> Vec<(&str, BTreeSet<&str>)> {
 fn the_default_file_names_every_key_with_its_default() {
     let text = default_config(None);
     let mut app_keys = fields::<RawApp>();
-    assert!(app_keys.remove("centrifuge") && app_keys.remove("namespaces"));
+    assert!(app_keys.remove("centrifuge") && app_keys.remove("pusher") && app_keys.remove("namespaces"));
     let want = vec![
         ("[server]", fields::<RawServer>()),
         ("[limits]", fields::<RawLimits>()),
         ("[[apps]]", app_keys),
         ("[apps.centrifuge]", fields::<RawCentrifuge>()),
+        ("[apps.pusher]", fields::<RawPusher>()),
         ("[[apps.namespaces]]", fields::<RawNamespace>()),
     ];
     assert_eq!(keys_of(text), want);

@@ -8,9 +8,10 @@ use super::duration::Duration;
 use super::error::{ConfigError, ConfigWarning};
 use super::network::Network;
 use super::raw::{
-    HISTORY_META_TTL, RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawSecret, RawServer,
+    HISTORY_META_TTL, RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawPusher, RawSecret,
+    RawServer,
 };
-use super::{App, Centrifuge, Config, Limits, Server};
+use super::{App, Centrifuge, Config, Limits, Pusher, Server};
 use crate::auth::secret::Secret;
 use crate::auth::token::TOKEN_BYTES_MAX;
 use crate::core::namespace::{Namespace, SlowConsumer};
@@ -53,6 +54,9 @@ pub(super) fn validate(raw: RawConfig, mut warnings: Vec<ConfigWarning>) -> Resu
         for (other, before) in apps.iter().enumerate() {
             if before.id == app.id {
                 return Err(table.duplicate("id", &app.id, format!("apps.{other}")));
+            }
+            if let Some(key) = app.key.as_ref().filter(|key| before.key.as_ref() == Some(key)) {
+                return Err(table.duplicate("key", key, format!("apps.{other}")));
             }
         }
         apps.push(app);
@@ -215,8 +219,15 @@ fn app(table: &Table, raw: RawApp, warnings: &mut Vec<ConfigWarning>) -> Result<
     if RESERVED_SEGMENTS.contains(&id.as_str()) {
         return Err(table.value("id", &id, "paths of the server begin with it; choose another"));
     }
+    let want = "write 1 to 64 letters, digits, \"_\" or \"-\"";
+    if let Some(key) = raw.key.as_deref().filter(|key| !is_name(key)) {
+        return Err(table.value("key", key, want));
+    }
     let mut secret = |name, raw, may_be_empty| secret(table, name, raw, may_be_empty, warnings);
     let mut app = App {
+        key: raw.key.map(Into::into),
+        secret: secret("secret", raw.secret, false)?,
+        previous_secret: secret("previous_secret", raw.previous_secret, true)?,
         token_hmac_secret_key: secret("token_hmac_secret_key", raw.token_hmac_secret_key, false)?,
         token_hmac_previous_secret_key: secret(
             "token_hmac_previous_secret_key",
@@ -225,6 +236,7 @@ fn app(table: &Table, raw: RawApp, warnings: &mut Vec<ConfigWarning>) -> Result<
         )?,
         api_key: secret("api_key", raw.api_key, false)?,
         centrifuge: None,
+        pusher: None,
         namespaces: namespaces(table, &raw.namespaces)?,
         id: id.into(),
     };
@@ -243,6 +255,19 @@ fn app(table: &Table, raw: RawApp, warnings: &mut Vec<ConfigWarning>) -> Result<
             warnings.push(ConfigWarning::CentrifugeOff { key, app: app.id.clone() });
         }
         (_, true) => app.centrifuge = Some(centrifuge),
+    }
+    let pusher = pusher(&Table(format!("{}.pusher", table.0)), &raw.pusher)?;
+    let missing = [("key", app.key.is_none()), ("secret", app.secret.is_none())];
+    let missing = missing.into_iter().filter_map(|(name, is_missing)| is_missing.then_some(name));
+    match (raw.pusher.enabled, missing.collect::<Vec<_>>().as_slice()) {
+        (Some(false), _) => {}
+        (_, []) => app.pusher = Some(pusher),
+        (Some(true), _) => return Err(ConfigError::NoPusherKey { key: table.key("pusher.enabled") }),
+        // Half of what is needed was written, so the other half was forgotten.
+        (None, [name]) => {
+            warnings.push(ConfigWarning::PusherOff { key: table.key(name), app: app.id.clone() });
+        }
+        (None, _) => {}
     }
     Ok(app)
 }
@@ -298,6 +323,80 @@ fn centrifuge(table: &Table, raw: &RawCentrifuge) -> Result<Centrifuge, ConfigEr
         }),
         token_audience: text(&raw.token_audience),
         token_issuer: text(&raw.token_issuer),
+    })
+}
+
+fn pusher(table: &Table, raw: &RawPusher) -> Result<Pusher, ConfigError> {
+    let want = "write a path like \"/realtime\", without a slash at its end, or \"\"";
+    let is_prefix = |prefix: &str| prefix.split('/').skip(1).all(is_name) && prefix.starts_with('/');
+    if !raw.path_prefix.is_empty() && !is_prefix(&raw.path_prefix) {
+        return Err(table.value("path_prefix", &raw.path_prefix, want));
+    }
+    let whole_s = |name, duration: Duration, range: RangeInclusive<u64>| -> Result<u32, ConfigError> {
+        if !duration.ms.is_multiple_of(1_000) {
+            let want = "write whole seconds, like \"120s\"";
+            return Err(table.value(name, &format!("{}ms", duration.ms), want));
+        }
+        table.number(name, duration.ms / 1_000, range, "seconds")
+    };
+    let authorized_within_ms: u32 =
+        table.ms("authorized_connections_timeout", raw.authorized_connections_timeout, 100..=HOUR_MS)?;
+    let t = table;
+    Ok(Pusher {
+        path_prefix: raw.path_prefix.as_str().into(),
+        activity_timeout_ms: 1_000 * whole_s("activity_timeout", raw.activity_timeout, 1..=3_600)?,
+        pong_timeout_ms: t.ms("pong_timeout", raw.pong_timeout, 100..=HOUR_MS)?,
+        client_events: raw.client_events,
+        client_events_per_second: t.number(
+            "client_events_per_second",
+            raw.client_events_per_second,
+            1..=u64::from(u16::MAX - 1),
+            "events",
+        )?,
+        user_authentication: raw.user_authentication,
+        watchlist_events: raw.watchlist_events,
+        watchlist_limit: t.number("watchlist_limit", raw.watchlist_limit, 0..=10_000, "users")?,
+        subscription_count: raw.subscription_count,
+        authorized_within_ms: raw.authorized_connections.then_some(authorized_within_ms),
+        debug: raw.debug,
+        channel_max_length: t.number("channel_max_length", raw.channel_max_length, 1..=4_096, "bytes")?,
+        channel_limit: t.number("channel_limit", raw.channel_limit, 1..=100_000, "channels")?,
+        queue_max_size: t.number("queue_max_size", raw.queue_max_size, 4_096..=1_024 * MIB, "bytes")?,
+        message_max_size: t.number("message_max_size", raw.message_max_size, 1_024..=64 * MIB, "bytes")?,
+        event_name_max_length: t.number(
+            "event_name_max_length",
+            raw.event_name_max_length,
+            1..=4_096,
+            "bytes",
+        )?,
+        event_data_max_size: t.number(
+            "event_data_max_size",
+            raw.event_data_max_size,
+            0..=64 * MIB,
+            "bytes",
+        )?,
+        event_channels_limit: t.number(
+            "event_channels_limit",
+            raw.event_channels_limit,
+            1..=100_000,
+            "channels",
+        )?,
+        batch_limit: t.number("batch_limit", raw.batch_limit, 1..=100_000, "events")?,
+        presence_members_limit: t.number(
+            "presence_members_limit",
+            raw.presence_members_limit,
+            1..=1_000_000,
+            "users",
+        )?,
+        presence_user_max_size: t.number(
+            "presence_user_max_size",
+            raw.presence_user_max_size,
+            2..=MIB,
+            "bytes",
+        )?,
+        user_id_max_length: t.number("user_id_max_length", raw.user_id_max_length, 1..=255, "bytes")?,
+        cache_ttl_s: whole_s("cache_ttl", raw.cache_ttl, 1..=YEAR_S)?,
+        auth_timestamp_window_s: whole_s("auth_timestamp_window", raw.auth_timestamp_window, 1..=86_400)?,
     })
 }
 
