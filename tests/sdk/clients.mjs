@@ -12,8 +12,8 @@ export const Centrifuge2 = require("centrifuge2");
 export { Centrifuge5, WebSocket };
 
 /** What an SDK's publications and infos look like to a test: JSON, whatever travelled. */
-const JSON_FORM = { url: (broker) => broker.websocket, options: {}, encode: (data) => data, decode: (data) => data };
-const PROTOBUF_FORM = {
+export const JSON_FORM = { url: (broker) => broker.websocket, options: {}, encode: (data) => data, decode: (data) => data };
+export const PROTOBUF_FORM = {
   url: (broker) => `${broker.websocket}?format=protobuf`,
   options: { protocol: "protobuf" },
   encode: (data) => new TextEncoder().encode(JSON.stringify(data)),
