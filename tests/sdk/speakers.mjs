@@ -1,6 +1,8 @@
 // How an SDK takes part in the conversation (conversation.mjs): reports what it saw, and asks what it is told to ask.
 
+import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
 import { until } from "./broker.mjs";
 import { JSON_FORM, PROTOBUF_FORM, WebSocket } from "./clients.mjs";
 
@@ -110,6 +112,47 @@ export function modernSpeaker(module, choose, form) {
       history: async () => past(form, await subscription.history(options)),
       disconnect: async () => client.disconnect(),
     })[what]();
+    return speaker;
+  };
+}
+
+/**
+ * An SDK for another language, in a program of its own: `command` and what `setup` says as JSON. It reads questions,
+ * {"id","ask","data"|"limit"}, from its input, one a line, and writes events, publications as {"type":"publication",…}
+ * and answers, {"type":"answer","id","result"|"error"}, to its output.
+ */
+export function programSpeaker([program, ...parameters], isProtobuf) {
+  return async (t, { url, channel, tokens }) => {
+    const speaker = new Speaker();
+    const setup = { url, channel, tokens: tokens.url, protobuf: isProtobuf, reconnect_ms: RECONNECT_MS };
+    const child = spawn(program, [...parameters, JSON.stringify(setup)], { stdio: ["pipe", "pipe", "pipe"] });
+    t.after(() => child.kill());
+    let complaints = "";
+    child.stderr.on("data", (chunk) => { complaints += chunk; });
+    const waiting = new Map();
+    const ended = new Promise((resolve) => {
+      child.on("error", (error) => { complaints += error; resolve(); });
+      child.on("close", resolve);
+    });
+    ended.then(() => speaker.report("ended", { complaints }));
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const { type, id, ...more } = JSON.parse(line);
+      if (type === "publication") speaker.heard.push({ ...more, info: present(more.info) });
+      else if (type !== "answer") speaker.report(type, "info" in more ? { info: present(more.info) } : { id, ...more });
+      else if (more.error) waiting.get(id).reject(new Error(more.error));
+      else waiting.get(id).resolve(more.result);
+    });
+    let asked = 0;
+    speaker.ask = async (ask, more = {}) => {
+      const id = ++asked;
+      child.stdin.write(`${JSON.stringify({ id, ask, ...more })}\n`);
+      const answer = new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
+      const lost = ended.then(() => { throw new Error(`the program ended: ${complaints}`); });
+      const result = await Promise.race([answer, lost]);
+      if (ask === "presence") return Object.fromEntries(Object.entries(result).map(([who, it]) => [who, present(it)]));
+      if (ask !== "history") return result;
+      return { ...result, publications: result.publications.map((it) => ({ ...it, info: present(it.info) })) };
+    };
     return speaker;
   };
 }

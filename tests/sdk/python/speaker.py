@@ -1,0 +1,128 @@
+"""centrifuge-python as a speaker in the conversation: what speakers.mjs says of programs."""
+
+import asyncio
+import json
+import sys
+import urllib.request
+
+from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
+
+setup = json.loads(sys.argv[1])
+min_s, max_s = setup["reconnect_ms"]["min"] / 1000, setup["reconnect_ms"]["max"] / 1000
+
+
+def say(type, **more):
+    print(json.dumps({"type": type, **more}), flush=True)
+
+
+def decode(data):
+    """JSON, whatever travelled."""
+    return json.loads(data) if setup["protobuf"] and data else data
+
+
+def encode(data):
+    return json.dumps(data).encode() if setup["protobuf"] else data
+
+
+def info(told):
+    return told and {
+        "user": told.user,
+        "client": told.client,
+        "conn_info": decode(told.conn_info),
+        "chan_info": decode(told.chan_info),
+    }
+
+
+def publication(told):
+    return {"data": decode(told.data), "offset": told.offset, "info": info(told.info)}
+
+
+async def token(path):
+    def fetch():
+        with urllib.request.urlopen(setup["tokens"] + path) as response:
+            return response.read().decode()
+
+    return await asyncio.to_thread(fetch)
+
+
+class OfClient(ClientEventHandler):
+    async def on_connected(self, ctx):
+        say("connected", client=ctx.client)
+
+    async def on_connecting(self, ctx):
+        if ctx.code:
+            say("connecting", code=ctx.code, reason=ctx.reason)
+
+    async def on_disconnected(self, ctx):
+        say("disconnected", code=ctx.code, reason=ctx.reason)
+
+
+class OfSubscription(SubscriptionEventHandler):
+    async def on_subscribed(self, ctx):
+        say("subscribed", recovered=ctx.recovered)
+
+    async def on_subscribing(self, ctx):
+        if ctx.code:
+            say("subscribing", code=ctx.code, reason=ctx.reason)
+
+    async def on_unsubscribed(self, ctx):
+        say("unsubscribed", code=ctx.code, reason=ctx.reason)
+
+    async def on_publication(self, ctx):
+        say("publication", **publication(ctx.pub))
+
+    async def on_join(self, ctx):
+        say("join", info=info(ctx.info))
+
+    async def on_leave(self, ctx):
+        say("leave", info=info(ctx.info))
+
+    async def on_error(self, ctx):
+        say("error", code=ctx.code, reason=str(ctx.error))
+
+
+async def ask(client, subscription, question):
+    match question["ask"]:
+        case "publish":
+            await subscription.publish(encode(question["data"]))
+        case "presence":
+            return {id: info(told) for id, told in (await subscription.presence()).clients.items()}
+        case "presence_stats":
+            stats = await subscription.presence_stats()
+            return {"clients": stats.num_clients, "users": stats.num_users}
+        case "history":
+            past = await subscription.history(limit=question["limit"])
+            publications = [publication(told) for told in past.publications]
+            return {"publications": publications, "offset": past.offset, "epoch": past.epoch}
+        case "disconnect":
+            await client.disconnect()
+
+
+async def main():
+    client = Client(
+        setup["url"] + ("?format=protobuf" if setup["protobuf"] else ""),
+        events=OfClient(),
+        get_token=lambda: token("/connection"),
+        use_protobuf=setup["protobuf"],
+        min_reconnect_delay=min_s,
+        max_reconnect_delay=max_s,
+        proxy=None,
+    )
+    subscription = client.new_subscription(
+        setup["channel"],
+        events=OfSubscription(),
+        get_token=lambda _channel: token("/subscription"),
+        recoverable=True,
+        join_leave=True,
+    )
+    await client.connect()
+    await subscription.subscribe()
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        question = json.loads(line)
+        try:
+            say("answer", id=question["id"], result=await ask(client, subscription, question))
+        except Exception as error:
+            say("answer", id=question["id"], error=repr(error))
+
+
+asyncio.run(main())
