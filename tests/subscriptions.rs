@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use polycast::auth::{Keys, sign};
 use polycast::core::ids::Slot;
 use polycast::shard::input::Input;
-use polycast::wire::websocket::leading_frame;
 
 #[path = "../benches/support/mod.rs"]
 mod support;
@@ -31,27 +30,8 @@ fn token(claims: &str) -> String {
     sign(claims.as_bytes(), &Keys::from_bytes(SECRET.as_bytes()).expect("not empty"))
 }
 
-/// Everything that waits for one connection, as messages; what waits for others is taken too.
 fn heard(world: &mut World, slot: Slot) -> Vec<String> {
-    let mut bytes = Vec::new();
-    while let Some((taken, more)) = world.shard.next_batch() {
-        if taken == slot {
-            bytes.extend_from_slice(more);
-        }
-        let length = more.len() as u32;
-        world.input(Input::Sent { slot: taken, result: Ok(length) });
-    }
-    let mut messages = Vec::new();
-    let mut rest = &bytes[..];
-    while !rest.is_empty() {
-        let (length, payload) = leading_frame(rest).expect("whole frames");
-        messages.push(payload.map_or_else(
-            || format!("close {}", u16::from_be_bytes([rest[2], rest[3]])),
-            |text| String::from_utf8_lossy(text).into_owned(),
-        ));
-        rest = &rest[length..];
-    }
-    messages
+    world.heard(slot)
 }
 
 fn ask(world: &mut World, slot: Slot, command: &str) -> Vec<String> {
@@ -244,12 +224,4 @@ fn history_is_read_by_subscribers() {
     );
     let none = r#"{"id":4,"history":{"channel":"room"}}"#;
     assert!(ask(&mut world, A, none)[0].contains("108"));
-}
-
-#[test]
-fn a_wish_for_a_part_is_refused_rather_than_answered_with_everything() {
-    let mut world = world();
-    connect(&mut world, A, r#"{"sub":"42"}"#, "");
-    let wish = r#"{"id":2,"subscribe":{"channel":"chat","tf":{"key":"a","cmp":"eq","val":"b"}}}"#;
-    assert_eq!(ask(&mut world, A, wish), [r#"{"id":2,"error":{"code":108,"message":"not available"}}"#]);
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each bench and test uses its own part")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use polycast::engine::{Answer, ChannelKey};
 use polycast::shard::input::{Effect, Entrance, Input, ReadMode};
 use polycast::shard::letter::{Letter, OperationId};
 use polycast::shard::{Founding, Shard};
-use polycast::wire::websocket::append_client_frame;
+use polycast::wire::websocket::{append_client_frame, leading_frame};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// As in the broker itself.
@@ -180,6 +181,22 @@ impl World {
         }
     }
 
+    /// Everything that waits for one connection, as messages; what waits for others is taken too.
+    pub fn heard(&mut self, slot: Slot) -> Vec<String> {
+        self.all_heard().remove(&slot.0).unwrap_or_default()
+    }
+
+    /// Everything that waits, as messages, by slot.
+    pub fn all_heard(&mut self) -> BTreeMap<u32, Vec<String>> {
+        let mut bytes: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+        while let Some((slot, more)) = self.shard.next_batch() {
+            bytes.entry(slot.0).or_default().extend_from_slice(more);
+            let length = more.len() as u32;
+            self.input(Input::Sent { slot, result: Ok(length) });
+        }
+        bytes.into_iter().map(|(slot, bytes)| (slot, messages(&bytes))).collect()
+    }
+
     /// Slots that the shard wanted closed since the last call. They are not free before [`Self::close`].
     pub fn take_closes(&mut self) -> Vec<Slot> {
         std::mem::take(&mut self.closes)
@@ -194,6 +211,20 @@ impl World {
         self.input(Input::TurnEnd);
         self.shard.leftovers()
     }
+}
+
+/// The messages in whole frames; of a close frame its code.
+fn messages(mut frames: &[u8]) -> Vec<String> {
+    let mut messages = Vec::new();
+    while !frames.is_empty() {
+        let (length, payload) = leading_frame(frames).expect("whole frames");
+        messages.push(payload.map_or_else(
+            || format!("close {}", u16::from_be_bytes([frames[2], frames[3]])),
+            |text| String::from_utf8_lossy(text).into_owned(),
+        ));
+        frames = &frames[length..];
+    }
+    messages
 }
 
 /// A publication whose data is a JSON string of `bytes` bytes.

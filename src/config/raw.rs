@@ -268,6 +268,7 @@ pub(super) struct RawNamespace {
     pub allow_recovery: bool,
     pub force_recovery: bool,
     pub force_recovery_mode: RawMode,
+    pub allow_tags_filter: bool,
     pub presence: bool,
     pub join_leave: bool,
     pub force_push_join_leave: bool,

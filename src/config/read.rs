@@ -19,7 +19,6 @@ const NOT_SERVED: [(&[&str], &[&str]); 4] = [
         &[
             "allowed_delta_types",
             "delta_publish",
-            "allow_tags_filter",
             "allow_subscribe_for_guest",
             "allow_publish_for_guest",
             "channel_regex",

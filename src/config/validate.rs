@@ -482,6 +482,7 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
         allow_recovery: raw.allow_recovery,
         force_recovery: raw.force_recovery,
         force_recovery_mode: raw.force_recovery_mode.into(),
+        allow_tags_filter: raw.allow_tags_filter,
         presence: raw.presence,
         join_leave: raw.join_leave,
         force_push_join_leave: raw.force_push_join_leave,

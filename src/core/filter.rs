@@ -5,6 +5,8 @@
 
 use std::cmp::Ordering;
 
+use super::publication::Publication;
+
 /// Most comparisons and groups of one filter.
 pub const NODES_MAX: usize = 64;
 
@@ -62,17 +64,19 @@ pub enum Test {
 }
 
 impl Filter {
-    /// Whether a publication with these tags is wanted. O(nodes × tags), no allocation.
-    pub fn matches(&self, tags: &[(Box<str>, Box<str>)]) -> bool {
+    /// Whether a publication is wanted. O(nodes × tags), no allocation.
+    pub fn lets_through(&self, publication: &Publication) -> bool {
+        self.matches(|name| publication.tag(name))
+    }
+
+    /// Whether a publication with these tags is wanted. `tag`: the value of the tag with a name.
+    fn matches<'t>(&self, tag: impl Fn(&str) -> Option<&'t str>) -> bool {
         // Read from the back, a group comes after its members: their answers lie on top of this stack of bits.
         const { assert!(NODES_MAX <= u64::BITS as usize) };
         let mut answers = 0_u64;
         for node in self.nodes.iter().rev() {
             let answer = match node {
-                Node::Test { key, test } => {
-                    let tag = tags.iter().find(|(name, _)| name == key);
-                    test.accepts(tag.map(|(_, value)| &**value))
-                }
+                Node::Test { key, test } => test.accepts(tag(key)),
                 Node::Group { join, members } => {
                     let all = u64::MAX >> (u64::BITS - u32::from(*members));
                     let theirs = answers & all;
@@ -278,6 +282,10 @@ mod tests {
         [("other".into(), "1".into()), ("t".into(), value.into())]
     }
 
+    fn judge(filter: &Filter, tags: &[(Box<str>, Box<str>)]) -> bool {
+        filter.matches(|name| tags.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value))
+    }
+
     #[test]
     fn comparisons() {
         // Name, operand, values that satisfy it, values that do not, and whether absence does.
@@ -306,12 +314,12 @@ mod tests {
         for (name, operand, yes, no, absent) in table {
             let filter = leaf("t", name, operand).expect(name);
             for value in yes {
-                assert!(filter.matches(&tag(value)), "{value:?} {name} {operand}");
+                assert!(judge(&filter, &tag(value)), "{value:?} {name} {operand}");
             }
             for value in no {
-                assert!(!filter.matches(&tag(value)), "{value:?} {name} {operand}");
+                assert!(!judge(&filter, &tag(value)), "{value:?} {name} {operand}");
             }
-            assert_eq!(filter.matches(&[]), absent, "nothing {name} {operand}");
+            assert_eq!(judge(&filter, &[]), absent, "nothing {name} {operand}");
         }
         for (key, name, value) in [
             ("", "eq", "a"),
@@ -357,7 +365,7 @@ mod tests {
         (1..NODES_MAX).for_each(|_| test(&mut builder).unwrap());
         assert_eq!(test(&mut builder), Err(FilterError::TooMany));
         builder.close().unwrap();
-        assert!(builder.finish().unwrap().matches(&tag("")));
+        assert!(judge(&builder.finish().unwrap(), &tag("")));
     }
 
     /// A filter as a tree, judged by recursion.
@@ -409,7 +417,7 @@ mod tests {
             prop_assume!(built != Err(FilterError::TooMany));
             let tags: Vec<_> =
                 (0..8).filter(|tag| has >> tag & 1 == 1).map(|tag| (tag.to_string().into(), "".into())).collect();
-            prop_assert_eq!(builder.finish().unwrap().matches(&tags), tree.judge(has));
+            prop_assert_eq!(judge(&builder.finish().unwrap(), &tags), tree.judge(has));
         }
     }
 }

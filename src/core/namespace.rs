@@ -1,5 +1,6 @@
 //! Settings shared by the channels of one prefix.
 
+use super::command::Subscribe;
 use super::recovery::Mode;
 
 /// What happens to a connection whose outbound queue exceeds its bound.
@@ -43,6 +44,8 @@ pub struct Namespace {
     /// Clients can recover whether they ask for it or not.
     pub force_recovery: bool,
     pub force_recovery_mode: Mode,
+    /// Clients may ask for those publications alone whose tags match a filter.
+    pub allow_tags_filter: bool,
     /// Who is in a channel is kept.
     pub presence: bool,
     /// Joins and leaves are told to those who want to hear them.
@@ -59,5 +62,11 @@ impl Namespace {
     /// Whether publications of its channels get offsets that clients see.
     pub fn is_numbered(&self) -> bool {
         self.history_size > 0 && self.history_ttl_s > 0
+    }
+
+    /// Whether a client may hear a channel in the way it asks for. To send everything to who asked for a part would
+    /// be worse than to refuse; other wishes that are not allowed are passed over.
+    pub fn allows_hearing(&self, wish: &Subscribe) -> bool {
+        wish.tags.is_none() || self.allow_tags_filter
     }
 }

@@ -63,6 +63,21 @@ pub struct Publication {
     pub exclude: Option<Address>,
 }
 
+impl Publication {
+    /// The tags as subscribers see them: the event name is the tag `event`, which wins over one of the publisher's.
+    pub fn shown_tags(&self) -> impl Iterator<Item = (&str, &str)> {
+        let event = self.event.as_deref();
+        let tags = self.tags.iter().map(|(name, value)| (&**name, &**value));
+        let tags = tags.filter(move |(name, _)| event.is_none() || *name != "event");
+        event.map(|event| ("event", event)).into_iter().chain(tags)
+    }
+
+    /// The value of a tag as subscribers see it. O(tags).
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        self.shown_tags().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+}
+
 /// What a publisher asks for beyond publishing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Terms {

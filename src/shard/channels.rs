@@ -6,6 +6,7 @@ use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use super::handles::Handles;
+use super::hearing::Part;
 use super::outbox::Log;
 use super::owner::Owner;
 use crate::core::ids::{AppIndex, ShardId};
@@ -59,39 +60,10 @@ pub struct Channel {
 pub struct Few {
     /// Slots of subscribers who are told of others' joins and leaves, whether they are among the many or not.
     pub listeners: Handles,
-    /// Slots of subscribers who get publications in frames of their own. They are not among the many.
+    /// Slots of subscribers who have been told nothing yet: what they would hear is held for them, each its own.
     pub apart: Handles,
-}
-
-impl Few {
-    pub fn is_empty(&self) -> bool {
-        self.listeners.is_empty() && self.apart.is_empty()
-    }
-}
-
-impl Channel {
-    /// Whether it has local subscribers.
-    pub fn is_heard(&self) -> bool {
-        !self.subscribers.is_empty() || self.few.as_ref().is_some_and(|few| !few.apart.is_empty())
-    }
-
-    /// Local subscribers.
-    pub fn subscribers_count(&self) -> usize {
-        let apart = self.few.as_ref().map_or(0, |few| few.apart.as_slice().len());
-        self.subscribers.as_slice().len() + apart
-    }
-
-    /// A subscriber gets from here on what the many get.
-    pub fn join_the_many(&mut self, slot: u32) {
-        if let Some(few) = &mut self.few
-            && few.apart.remove(slot)
-        {
-            self.subscribers.insert(slot);
-            if few.is_empty() {
-                self.few = None;
-            }
-        }
-    }
+    /// Those who hear a part, by what they want.
+    pub parts: Vec<Part>,
 }
 
 /// A channel with enough subscribers for a log of its own, while its frames are on their way.

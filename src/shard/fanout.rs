@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::channels::ChannelLog;
+use super::channels::{Channel, ChannelLog};
 use super::connection::{NONE, Phase};
 use super::outbox::Range;
 use crate::core::event::{Body, Event};
@@ -23,17 +23,43 @@ const OWN_LOG_SUBSCRIBERS_MIN: usize = 16;
 /// Channels with a log of their own at once; further ones share the shard's.
 const OWN_LOGS_MAX: usize = 256;
 
+/// One publication's frames, by variant; `None`: nobody needed that one yet.
+type Frames = [Option<Range>; Variant::COUNT];
+
+/// Subscribers of one channel who are sent the same frames.
+#[derive(Debug, Clone, Copy)]
+enum Group {
+    Many,
+    /// By its place among the channel's parts.
+    Part(usize),
+}
+
+impl Group {
+    fn of(self, channel: &Channel) -> &[u32] {
+        match self {
+            Self::Many => channel.subscribers.as_slice(),
+            Self::Part(at) => channel
+                .few
+                .as_ref()
+                .and_then(|few| few.parts.get(at))
+                .map_or(&[], |part| part.subscribers.as_slice()),
+        }
+    }
+}
+
 impl Shard {
     /// Puts the publication into every subscriber's queue. O(subscribers), no allocation per subscriber.
     pub(super) fn fan_out(&mut self, handle: u32, numbered: &Numbered) {
         let channel = self.channels.get(handle);
         let subscribers_count = channel.subscribers.as_slice().len();
-        let has_apart = channel.few.as_ref().is_some_and(|few| !few.apart.is_empty());
+        let has_seats = channel.few.as_ref().is_some_and(|few| few.has_seats());
+        let mut frames = Frames::default();
         if subscribers_count > 0 {
-            self.fan_out_to_many(handle, subscribers_count, numbered);
+            self.fan_out_to(handle, Group::Many, numbered, &mut frames);
         }
-        // From here on the channel may be gone: its last subscriber may turn out to be too slow.
-        if has_apart {
+        if has_seats {
+            self.fan_out_to_parts(handle, numbered, &mut frames);
+            // From here on the channel may be gone: its last subscriber may turn out to be too slow.
             self.fan_out_apart(handle, numbered);
         }
         if !self.slow.is_empty() {
@@ -41,16 +67,30 @@ impl Shard {
         }
     }
 
+    /// To those who hear a part that the publication belongs to. Each part is judged once.
+    fn fan_out_to_parts(&mut self, handle: u32, numbered: &Numbered, frames: &mut Frames) {
+        let part_of = |shard: &Self, at: usize| {
+            let part = shard.channels.get(handle).few.as_ref()?.parts.get(at)?;
+            Some(part.filter.lets_through(&numbered.publication))
+        };
+        let mut at = 0;
+        while let Some(is_in_part) = part_of(self, at) {
+            if is_in_part {
+                self.fan_out_to(handle, Group::Part(at), numbered, frames);
+            }
+            at += 1;
+        }
+    }
+
     /// To those who share their frames. Who is too slow is noted, not judged.
-    fn fan_out_to_many(&mut self, handle: u32, subscribers_count: usize, numbered: &Numbered) {
+    fn fan_out_to(&mut self, handle: u32, group: Group, numbered: &Numbered, frames: &mut Frames) {
         let channel = self.channels.get(handle);
         let queue_bytes_max = self.apps[usize::from(channel.key.app.0)].queue_bytes_max;
-        let own_log = self.own_log(handle, subscribers_count);
-        let mut frames: [Option<Range>; Variant::COUNT] = [None; Variant::COUNT];
+        let own_log = self.own_log(handle, group.of(channel).len());
         let excluded = self.excluded_here(numbered);
         let channel = self.channels.get(handle);
         let mut deliveries = 0;
-        for slot in channel.subscribers.as_slice() {
+        for slot in group.of(channel) {
             let slot = Slot(*slot);
             if Some(slot) == excluded {
                 continue;
@@ -91,13 +131,17 @@ impl Shard {
         self.counters.deliveries += deliveries;
     }
 
-    /// Those who do not get what the many get: each has a message of its own.
+    /// Those who have not been told yet that they are subscribed: each has a message of its own, which waits.
     fn fan_out_apart(&mut self, handle: u32, numbered: &Numbered) {
         let excluded = self.excluded_here(numbered);
         let channel = self.channels.get(handle);
         let name = Arc::clone(&channel.key.name);
         let apart = channel.few.as_ref().map_or_else(Vec::new, |few| few.apart.as_slice().to_vec());
         for slot in apart.into_iter().map(Slot).filter(|slot| Some(*slot) != excluded) {
+            let special = self.special(slot, handle);
+            if special.is_some_and(|special| !special.hearing.includes(&numbered.publication)) {
+                continue;
+            }
             let event = Event::Publication {
                 channel: &name,
                 publication: &numbered.publication,

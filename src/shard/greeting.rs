@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::connection::Phase;
+use super::hearing::Hearing;
 use super::session::unix_s;
 use super::special::Plan;
 use super::subscribe::Purpose;
@@ -137,6 +138,9 @@ impl Shard {
             check_name(&channel, rules.channel_bytes_max)
                 .map_err(|_| Refusal::Error(ClientError::BadRequest))?;
             let asked = wishes.iter().find(|wish| wish.channel == channel);
+            if asked.is_some_and(|wish| !namespace.allows_hearing(wish)) {
+                return Err(Refusal::Error(ClientError::NotAvailable));
+            }
             let unasked = Subscribe::default();
             let plan = Plan::new(namespace, asked.unwrap_or(&unasked), grant, None, true);
             wanted.push((channel, plan));
@@ -146,6 +150,7 @@ impl Shard {
             let who = Claimant { user: &identity.user, proven: false };
             let is_new = wanted.iter().all(|(channel, _)| *channel != wish.channel);
             let is_right = check_name(&wish.channel, rules.channel_bytes_max).is_ok();
+            let is_right = is_right && namespace.allows_hearing(wish);
             if is_new && is_right && may_subscribe(&wish.channel, namespace, who).is_ok() {
                 let plan = Plan::new(namespace, wish, Grant::default(), None, true);
                 wanted.push((wish.channel.clone(), plan));
@@ -200,7 +205,9 @@ impl Shard {
         let Some(greeting) = waiting.greeting.take() else { return };
         waiting.barriers = waiting.barriers.saturating_sub(1);
         for entry in &greeting.entries {
-            self.channels.get_mut(entry.channel).join_the_many(slot.0);
+            let special = self.special(slot, entry.channel);
+            let hearing = special.map_or(Hearing::Everything, |special| special.hearing.clone());
+            self.channels.get_mut(entry.channel).settle(slot.0, &hearing);
         }
         let subscriptions: Vec<_> =
             greeting.entries.iter().map(|entry| (&*entry.name, entry.told())).collect();

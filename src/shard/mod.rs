@@ -18,6 +18,7 @@ mod deadlines;
 mod fanout;
 mod greeting;
 mod handles;
+mod hearing;
 mod http;
 pub mod input;
 pub mod letter;

@@ -206,11 +206,11 @@ impl Shard {
         self.effects.push(Effect::Ask(Ask::Publish { id, channel, publication, keep, terms }));
     }
 
-    /// Subscribers on all shards. O(shards).
+    /// Subscribers on all shards. O(shards + groups here).
     fn subscribers_count(&self, key: &ChannelKey) -> u32 {
         let Some(handle) = self.channels.find(key.app, &key.name) else { return 0 };
         let channel = self.channels.get(handle);
-        let here = u32::try_from(channel.subscribers.as_slice().len()).unwrap_or(u32::MAX);
+        let here = u32::try_from(channel.subscribers_count()).unwrap_or(u32::MAX);
         let remote = channel.owner.iter().flat_map(|owner| &owner.remote);
         remote.fold(here, |sum, (_, count)| sum.saturating_add(*count))
     }

@@ -448,7 +448,7 @@ impl Shard {
 
     fn listeners_count(&self, app: AppIndex, channel: &str) -> usize {
         let handle = self.channels.find(app, channel);
-        handle.map_or(0, |handle| self.channels.get(handle).subscribers.as_slice().len())
+        handle.map_or(0, |handle| self.channels.get(handle).subscribers_count())
     }
 
     /// The owner's answer: how many heard the publication, as far as the owner knows.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::connection::NONE;
+use super::hearing::Hearing;
 use super::letter::Recover;
 use crate::auth::Grant;
 use crate::core::command::Subscribe;
@@ -32,6 +33,8 @@ pub struct Special {
     pub hears_others: bool,
     /// The client did not ask for it.
     pub is_server_side: bool,
+    /// What of the channel it is sent.
+    pub hearing: Hearing,
 }
 
 /// What a subscription is to be, decided before the owner is asked.
@@ -78,6 +81,10 @@ impl Plan {
             is_announced: announces,
             hears_others: announces && (pushes || wish.join_leave),
             is_server_side,
+            hearing: match &wish.tags {
+                Some(filter) => Hearing::Part(Arc::new(filter.clone())),
+                None => Hearing::Everything,
+            },
         };
         let is_plain = !positioned && data.is_none() && !special.is_needed();
         (!is_plain).then(|| {
@@ -109,6 +116,7 @@ impl Special {
             is_announced: false,
             hears_others: false,
             is_server_side: false,
+            hearing: Hearing::Everything,
         }
     }
 
@@ -120,6 +128,7 @@ impl Special {
             || self.is_announced
             || self.hears_others
             || self.is_server_side
+            || !self.hearing.is_everything()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::connection::{NONE, Phase};
+use super::hearing::Hearing;
 use super::letter::{Admission, Letter, OperationId};
 use super::special::Plan;
 use crate::core::disconnect::Disconnect;
@@ -117,11 +118,13 @@ impl Shard {
         handle: u32,
         purpose: Purpose,
         plan: Option<Box<Plan>>,
-        admission: Option<Box<Admission>>,
+        mut admission: Option<Box<Admission>>,
     ) {
         let is_held = purpose == Purpose::Greeting;
+        // Until it has been told that it is subscribed, whoever hears a part has no seat among its like.
+        let has_seat = plan.as_ref().is_none_or(|plan| plan.special.hearing.is_everything());
         let channel = self.channels.get_mut(handle);
-        if is_held {
+        if is_held || !has_seat {
             channel.few.get_or_insert_default().apart.insert(slot.0);
         } else {
             channel.subscribers.insert(slot.0);
@@ -145,6 +148,9 @@ impl Shard {
             told.expires_in_s = (kept.expires_s != 0)
                 .then(|| u32::try_from(u64::from(kept.expires_s).saturating_sub(now_s)).unwrap_or(u32::MAX));
             kept.channel = handle;
+            if let Some(admission) = &mut admission {
+                kept.hearing.narrow(admission);
+            }
             (special, data) = (kept.is_needed().then_some(kept), for_client);
         }
         told.data = data.as_ref();
@@ -167,6 +173,9 @@ impl Shard {
         if let Some(special) = special {
             let enters = special.is_shown || special.is_announced;
             self.keep_special(slot, special.clone());
+            if !is_held {
+                self.channels.get_mut(handle).settle(slot.0, &special.hearing);
+            }
             if enters {
                 self.enter_channel(slot, handle, &special);
             }
@@ -181,20 +190,14 @@ impl Shard {
         if !self.connections.cold_mut(slot).subscriptions.remove(handle) {
             return false;
         }
-        let channel = self.channels.get_mut(handle);
-        let mut removed = channel.subscribers.remove(slot.0);
-        if let Some(few) = &mut channel.few {
-            removed |= few.apart.remove(slot.0);
-            few.listeners.remove(slot.0);
-            if few.is_empty() {
-                channel.few = None;
-            }
-        }
+        let special = self.take_special(slot, handle);
+        let hearing = special.as_ref().map_or(&Hearing::Everything, |special| &special.hearing);
+        let removed = self.channels.get_mut(handle).unseat(slot.0, hearing);
         assert!(removed, "a client's subscription and its channel's subscriber come and go together");
         self.counters.subscriptions -= 1;
         self.channels.note_count(handle);
         self.forget_greeting_entry(slot, handle);
-        if let Some(special) = self.take_special(slot, handle)
+        if let Some(special) = special
             && (special.is_shown || special.is_announced)
         {
             // Held open by a join of its own: telling others may be what makes them too slow, and the channel unused.
@@ -257,8 +260,7 @@ impl Shard {
     /// Publications of the channel are missing for good: its subscribers must begin again.
     pub(super) fn drop_subscribers(&mut self, handle: u32) {
         let channel = self.channels.get(handle);
-        let mut subscribers = channel.subscribers.as_slice().to_vec();
-        subscribers.extend(channel.few.iter().flat_map(|few| few.apart.as_slice()));
+        let subscribers = channel.all_subscribers();
         // Held by a join of its own, so that the handle lives through the loop.
         self.channels.get_mut(handle).joining += 1;
         for slot in subscribers.into_iter().map(Slot) {

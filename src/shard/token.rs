@@ -45,10 +45,6 @@ impl Shard {
         if self.is_subscribed(slot, name) {
             return Err(ClientError::AlreadySubscribed.into());
         }
-        if wish.tags.is_some() {
-            // Not served yet; to send everything to who asked for a part would be worse than to say so.
-            return Err(ClientError::NotAvailable.into());
-        }
         if cold.subscriptions.as_slice().len() >= rules.channels_max {
             return Err(ClientError::LimitExceeded.into());
         }
@@ -70,6 +66,9 @@ impl Shard {
         let app = &self.config.apps[usize::from(cold.app)];
         let namespace = app.namespace(name).ok_or(ClientError::UnknownChannel)?;
         may_subscribe(name, namespace, Claimant { user: &cold.user, proven })?;
+        if !namespace.allows_hearing(wish) {
+            return Err(ClientError::NotAvailable.into());
+        }
         Ok(Plan::new(namespace, wish, permission.grant, permission.expires_s, false))
     }
 

@@ -253,17 +253,10 @@ fn append_body(data: &Payload, body: Body<'_>, out: &mut Vec<u8>) -> bool {
     false
 }
 
-/// This dialect has no event names: they travel as the tag `event`, which wins over one of the publisher's.
-pub(super) fn tags(publication: &Publication) -> impl Iterator<Item = (&str, &str)> {
-    let event = publication.event.as_deref();
-    let tags = publication.tags.iter().map(|(name, value)| (&**name, &**value));
-    let tags = tags.filter(move |(name, _)| event.is_none() || *name != "event");
-    event.map(|event| ("event", event)).into_iter().chain(tags)
-}
-
+/// This dialect has no event names: they travel as the tag `event`.
 fn append_tags(publication: &Publication, out: &mut Vec<u8>) {
     let mut opening = b",\"tags\":{".as_slice();
-    for (name, value) in tags(publication) {
+    for (name, value) in publication.shown_tags() {
         out.extend_from_slice(opening);
         opening = b",";
         append_string(name, out);

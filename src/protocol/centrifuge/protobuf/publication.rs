@@ -7,7 +7,6 @@ use super::decode::next_message;
 use crate::core::event::Body;
 use crate::core::publication::{ClientInfo, Publication};
 use crate::protocol::centrifuge::Generation;
-use crate::protocol::centrifuge::encode::tags;
 
 /// Appends one publication as one message with its length. No allocation but in `out`.
 pub fn append_push(
@@ -63,7 +62,7 @@ pub fn append_publication(publication: &Publication, offset: u64, body: Body<'_>
         append_nested(5, 0, out, |out| append_client_info(publisher, out));
     }
     append_number(6, offset, out);
-    for (name, value) in tags(publication) {
+    for (name, value) in publication.shown_tags() {
         append_nested(7, name.len() + value.len(), out, |out| {
             append_bytes(1, name.as_bytes(), out);
             append_bytes(2, value.as_bytes(), out);
