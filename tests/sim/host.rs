@@ -259,7 +259,7 @@ impl Host {
         Ok(())
     }
 
-    fn send(&mut self, target: ShardId, letter: Letter, outside: &mut Outside<'_>) -> Result<(), Broken> {
+    fn send(&mut self, target: ShardId, mut letter: Letter, outside: &mut Outside<'_>) -> Result<(), Broken> {
         outside.trace.note(
             outside.now.monotonic_ms,
             format_args!("{} to {}: {}", self.id.0, target.0, ShownLetter(&letter)),
@@ -272,15 +272,15 @@ impl Host {
                 ));
             }
             Letter::Broken { .. } => outside.trace.count("channel broken"),
-            Letter::Deliver(_) if outside.saboteur.strikes(Mutant::DropDelivery) => return Ok(()),
-            Letter::Leave { .. } if outside.saboteur.strikes(Mutant::SwallowLeave) => return Ok(()),
             Letter::Deliver(delivery) if outside.saboteur.strikes(Mutant::RepeatDelivery) => {
                 let again = Letter::Deliver(Arc::clone(delivery));
                 self.put(target, again, outside);
             }
             _ => {}
         }
-        self.put(target, letter, outside);
+        if !outside.saboteur.loses(&mut letter) {
+            self.put(target, letter, outside);
+        }
         Ok(())
     }
 

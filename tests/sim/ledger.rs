@@ -40,6 +40,8 @@ pub struct Ledger {
     pub received: u64,
     /// Channels of which publications may be missing for good.
     excused: BTreeSet<String>,
+    /// When a client first asked to be in a channel, and how often it asked: by client id and channel.
+    asked: BTreeMap<(String, String), (u64, u32)>,
 }
 
 /// One subscription's way through its channel's order.
@@ -146,9 +148,19 @@ impl Ledger {
         Ok(Reader { floor: place, next: Some(place), epoch, past_history: Vec::new() })
     }
 
-    /// A client was told that it cannot recover. `kept`: publications that recovery can bring at most.
-    pub fn unrecovered(&self, reader: &Reader, channel: &str, kept: usize) -> Result<(), Broken> {
+    /// A client was told that it cannot recover. `kept`: publications that recovery can bring at most; `top`: offset
+    /// and epoch at which the stream stood then, where that is known, otherwise it stood where it stands now at most.
+    pub fn unrecovered(
+        &self,
+        reader: &Reader,
+        channel: &str,
+        kept: usize,
+        top: Option<(u64, u64)>,
+    ) -> Result<(), Broken> {
         let order = self.orders.get(channel).map_or(&[][..], Vec::as_slice);
+        let is_before =
+            |entry: &&Entry| top.is_none_or(|(offset, epoch)| (entry.epoch, entry.offset) <= (epoch, offset));
+        let order = &order[..order.iter().take_while(is_before).count()];
         let Some(next) = reader.next else { return Ok(()) };
         let has_new_life = order.last().is_some_and(|last| last.epoch != reader.epoch);
         if has_new_life || order.len() - next > kept {
@@ -158,6 +170,17 @@ impl Ledger {
             "{channel}: {} publications were missed, {kept} are kept, none recovered",
             order.len() - next
         ))
+    }
+
+    /// A client asks to be in a channel.
+    pub fn asked(&mut self, client: &str, channel: &str, now_ms: u64) {
+        self.asked.entry((client.to_owned(), channel.to_owned())).or_insert((now_ms, 0)).1 += 1;
+    }
+
+    /// When a client asked to be in a channel, if it did so once.
+    pub fn asked_once_ms(&self, client: &str, channel: &str) -> Option<u64> {
+        let (asked_ms, times) = *self.asked.get(&(client.to_owned(), channel.to_owned()))?;
+        (times == 1).then_some(asked_ms)
     }
 
     /// Somebody read the history.

@@ -17,6 +17,7 @@ mod kernel;
 mod ledger;
 mod mutant;
 mod network;
+mod presence;
 mod random;
 mod replies;
 mod scenario;
@@ -42,11 +43,16 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
 }
 
-/// One run. `Err`: what was broken, or the message of a panic, with what to do about it.
+/// One run. `Err`: what was broken, or the message of a panic.
 fn run(seed: u64, mutant: Option<Mutant>, shows: bool) -> Result<Report, String> {
-    finish(World::new(seed, mutant, shows)).map_err(|broken| {
-        format!("{broken}\nseed {seed}; again: SIM_SEED={seed} cargo test --test sim seeds_hold")
-    })
+    finish(World::new(seed, mutant, shows))
+}
+
+/// Likewise, of a run in which clients want to miss nothing and are cut off.
+fn run_under_fire(seed: u64, mutant: Option<Mutant>, shows: bool) -> Result<Report, String> {
+    let mut random = Random::new(seed);
+    let scenario = Scenario::fire(&mut random);
+    finish(World::of(scenario, random, mutant, shows))
 }
 
 fn finish(mut world: World) -> Result<Report, String> {
@@ -80,8 +86,29 @@ const MUST_OCCUR: [&str; 18] = [
     "turn with letters waiting for room",
 ];
 
+/// What recovery under fire must have met.
+const MUST_OCCUR_UNDER_FIRE: [&str; 6] = [
+    "channel broken",
+    "gap read from history",
+    "not recovered",
+    "recovered",
+    "storm",
+    "subscription dropped",
+];
+
 #[test]
 fn seeds_hold() {
+    hold("seeds_hold", |seed, shows| run(seed, None, shows), &MUST_OCCUR);
+}
+
+/// Clients that are cut off again and again miss nothing that is still kept, and presence is who is there.
+#[test]
+fn seeds_hold_under_fire() {
+    hold("seeds_hold_under_fire", |seed, shows| run_under_fire(seed, None, shows), &MUST_OCCUR_UNDER_FIRE);
+}
+
+/// Every seed must hold, and all together must meet what the test is about. `test`: how it is named.
+fn hold(test: &str, run: impl Fn(u64, bool) -> Result<Report, String>, must_occur: &[&str]) {
     let one = number("SIM_SEED");
     let seeds = match one {
         Some(seed) => seed..seed + 1,
@@ -90,24 +117,29 @@ fn seeds_hold() {
     let count = seeds.end - seeds.start;
     let mut failures = 0;
     let mut census = Census::new();
-    let mut spilled_max = 0;
+    let (mut spilled_max, mut published, mut received) = (0, 0, 0);
     for seed in seeds {
-        match run(seed, None, one.is_some()) {
+        match run(seed, one.is_some()) {
             Ok(report) => {
                 spilled_max = spilled_max.max(report.spilled_max);
+                published += report.published;
+                received += report.received;
                 for (name, count) in report.census {
                     *census.entry(name).or_default() += count;
                 }
             }
             Err(broken) => {
-                println!("{broken}\n");
+                println!("{broken}\nseed {seed}; again: SIM_SEED={seed} cargo test --test sim {test}\n");
                 failures += 1;
             }
         }
     }
-    println!("{count} seeds, at most {spilled_max} letters waited for room, and there occurred: {census:?}");
+    println!(
+        "{count} seeds, {published} published, {received} received, at most {spilled_max} letters waited for room, \
+         and there occurred: {census:?}"
+    );
     assert_eq!(failures, 0, "of {count} seeds so many failed; each is shown above");
-    let missing: Vec<_> = MUST_OCCUR.iter().filter(|name| !census.contains_key(**name)).collect();
+    let missing: Vec<_> = must_occur.iter().filter(|name| !census.contains_key(**name)).collect();
     assert!(count < SEEDS || missing.is_empty(), "never met: {missing:?}");
 }
 
@@ -131,15 +163,24 @@ fn many_expiries_are_spread_over_turns() {
 
 /// Runs the first seeds with a deliberate error in each; some must fail.
 fn find(mutant: Mutant) {
+    find_in(mutant, run, SEEDS);
+}
+
+/// Likewise, in runs in which clients are cut off.
+fn find_under_fire(mutant: Mutant) {
+    find_in(mutant, run_under_fire, SEEDS / 10);
+}
+
+fn find_in(mutant: Mutant, run: fn(u64, Option<Mutant>, bool) -> Result<Report, String>, seeds: u64) {
     let (mut found, mut struck) = (0, 0);
-    for seed in 0..SEEDS {
+    for seed in 0..seeds {
         match run(seed, Some(mutant), false) {
             Ok(report) => struck += u64::from(report.has_struck),
             Err(_) => (found, struck) = (found + 1, struck + 1),
         }
     }
-    println!("{mutant:?}: put into {struck} of {SEEDS} seeds, found by {found}");
-    assert!(found > 0, "{mutant:?} was found by none of {SEEDS} seeds");
+    println!("{mutant:?}: put into {struck} of {seeds} seeds, found by {found}");
+    assert!(found > 0, "{mutant:?} was found by none of {seeds} seeds");
 }
 
 #[test]
@@ -165,4 +206,29 @@ fn a_skipped_offset_is_found() {
 #[test]
 fn an_entry_that_stays_is_found() {
     find(Mutant::SwallowLeave);
+}
+
+#[test]
+fn a_forgotten_publication_is_found() {
+    find_under_fire(Mutant::ForgetMissed);
+}
+
+#[test]
+fn a_publication_recovered_twice_is_found() {
+    find_under_fire(Mutant::RepeatMissed);
+}
+
+#[test]
+fn a_denied_recovery_is_found() {
+    find_under_fire(Mutant::DenyRecovery);
+}
+
+#[test]
+fn an_exit_that_is_not_told_is_found() {
+    find_under_fire(Mutant::SwallowExit);
+}
+
+#[test]
+fn a_join_that_is_not_told_is_found() {
+    find_under_fire(Mutant::SwallowPassed);
 }

@@ -1,5 +1,8 @@
 //! Deliberate errors, put between the shards and at their edges: a checker that does not find them checks nothing.
 
+use polycast::core::event::Recovery;
+use polycast::shard::letter::{Admission, Letter};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
     /// One publication is lost between two shards.
@@ -12,6 +15,16 @@ pub enum Mutant {
     SkipOffset,
     /// An owner is not told that a shard has left.
     SwallowLeave,
+    /// One publication is left out of what a client recovers.
+    ForgetMissed,
+    /// One publication is twice in what a client recovers.
+    RepeatMissed,
+    /// A client that could recover is told that it cannot.
+    DenyRecovery,
+    /// An owner is not told that a client has gone.
+    SwallowExit,
+    /// Those at one shard are not told that somebody came or went.
+    SwallowPassed,
 }
 
 /// Puts one mutant into a run, once, at the occasion the seed names.
@@ -39,6 +52,36 @@ impl Saboteur {
         }
         self.has_struck = true;
         true
+    }
+
+    /// Spoils a letter between two shards. `true`: it is lost.
+    pub fn loses(&mut self, letter: &mut Letter) -> bool {
+        match letter {
+            Letter::Deliver(_) => self.strikes(Mutant::DropDelivery),
+            Letter::Leave { .. } => self.strikes(Mutant::SwallowLeave),
+            Letter::Passage { passage, .. } => !passage.enters && self.strikes(Mutant::SwallowExit),
+            Letter::Passed { .. } => self.strikes(Mutant::SwallowPassed),
+            Letter::Joined { result: Ok(Some(admission)), .. } => {
+                self.spoil(admission);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn spoil(&mut self, Admission { recovery, missed, .. }: &mut Admission) {
+        if missed.len() > 1 && self.strikes(Mutant::ForgetMissed) {
+            missed.remove(missed.len() / 2);
+        }
+        if let Some(last) = missed.last().cloned()
+            && self.strikes(Mutant::RepeatMissed)
+        {
+            missed.push(last);
+        }
+        if matches!(recovery, Recovery::Recovered { .. }) && self.strikes(Mutant::DenyRecovery) {
+            *recovery = Recovery::Unrecovered;
+            missed.clear();
+        }
     }
 
     pub fn has_struck(&self) -> bool {

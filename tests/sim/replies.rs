@@ -18,6 +18,8 @@ pub enum Message {
     /// Somebody came or went.
     Passage {
         channel: String,
+        client: String,
+        enters: bool,
     },
     Publication {
         channel: String,
@@ -49,13 +51,13 @@ pub fn read(payload: &[u8], is_v1: bool) -> Result<Message, String> {
     if is_drop {
         return Ok(Message::Dropped { channel });
     }
-    let is_passage = if is_v1 {
-        push["type"] == 1 || push["type"] == 2
-    } else {
-        push.get("join").or(push.get("leave")).is_some()
-    };
-    if is_passage {
-        return Ok(Message::Passage { channel });
+    let passages = [("join", 1, true), ("leave", 2, false)];
+    for (name, number, enters) in passages {
+        let passage = if is_v1 { (push["type"] == number).then_some(&push["data"]) } else { push.get(name) };
+        if let Some(passage) = passage {
+            let client = passage["info"]["client"].as_str().ok_or("a join or leave of nobody")?.to_owned();
+            return Ok(Message::Passage { channel, client, enters });
+        }
     }
     let publication = &push[if is_v1 { "data" } else { "pub" }];
     let (number, offset) = published(payload, publication)?;

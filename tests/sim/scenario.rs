@@ -42,6 +42,12 @@ pub struct Scenario {
     pub forces_recovery: bool,
     /// Everybody is told of joins and leaves.
     pub pushes_joins: bool,
+    /// Every client wants every channel, recovers wherever it can, and is cut off again and again.
+    pub is_under_fire: bool,
+    /// When most connections break at once, the latest first.
+    pub storms_ms: Vec<u64>,
+    /// Publications without which peers go on being active.
+    pub publications_min: usize,
     pub queue_bytes_max: u32,
     pub data_bytes_max: usize,
     pub ping_interval_s: u64,
@@ -99,6 +105,9 @@ impl Scenario {
             history_size: if random.percent(20) { random.between(1, 3) } else { random.between(4, 500) },
             forces_recovery: random.percent(50),
             pushes_joins: random.percent(50),
+            is_under_fire: false,
+            storms_ms: Vec::new(),
+            publications_min: 0,
             queue_bytes_max: if random.percent(40) { random.between(4_096, 20_000) as u32 } else { 1 << 20 },
             data_bytes_max: *random.pick(&[20, 300, 3_000, 40_000]),
             ping_interval_s,
@@ -115,6 +124,36 @@ impl Scenario {
             reload_at_ms,
             clock_step: random.percent(30).then(|| (random.between(100, 5_000), random.between(1, 20_000))),
             drain_ms: random.percent(60).then(|| random.between(0, 4_000)),
+        }
+    }
+
+    /// Twenty clients that want to miss nothing, two hundred publications, and connections that break: one by one, and
+    /// most of them at once.
+    pub fn fire(random: &mut Random) -> Self {
+        let active_ms = random.between(1_000, 6_000);
+        let storms = random.between(1, 4);
+        let mut storms_ms: Vec<_> = (0..storms).map(|_| random.between(200, active_ms)).collect();
+        storms_ms.sort_unstable_by(|one, other| other.cmp(one));
+        Self {
+            shards: random.between(2, 4) as u16,
+            clients: 20,
+            backends: 2,
+            channels: (0..random.between(1, 2)).map(|number| format!("kept:{number}")).collect(),
+            history_size: random.between(2, 200),
+            queue_bytes_max: 1 << 20,
+            data_bytes_max: 100,
+            active_ms,
+            // Four actions of backends in five publish, one to three at a time.
+            pace_ms: active_ms / 60,
+            room: 30_000,
+            has_odd_clients: false,
+            tokens_expire: false,
+            waits_for_expiry: false,
+            reload_at_ms: None,
+            is_under_fire: true,
+            storms_ms,
+            publications_min: 200,
+            ..Self::new(random)
         }
     }
 

@@ -19,6 +19,7 @@ use super::host::{Host, Outside};
 use super::ledger::{Broken, Ledger};
 use super::mutant::{Mutant, Saboteur};
 use super::network::Socket;
+use super::presence;
 use super::random::Random;
 use super::scenario::{EPOCH_MS, Scenario, is_shown};
 use super::trace::{Census, Trace};
@@ -154,13 +155,16 @@ impl World {
     }
 
     fn be_active(&mut self) -> Result<(), Broken> {
-        while self.now_ms < self.scenario.active_ms {
+        loop {
+            let is_enough = self.ledger.publications_count() >= self.scenario.publications_min;
+            if self.now_ms >= self.scenario.active_ms && is_enough {
+                return Ok(());
+            }
             self.happenings();
             if !self.step()? {
                 self.skip(self.scenario.active_ms);
             }
         }
-        Ok(())
     }
 
     /// What the operator and the machine do.
@@ -176,6 +180,19 @@ impl World {
             && at_ms <= self.now_ms
         {
             self.set_back_ms = back_ms;
+        }
+        if self.scenario.storms_ms.last().is_some_and(|at_ms| *at_ms <= self.now_ms) {
+            self.scenario.storms_ms.pop();
+            let mut clients = std::mem::take(&mut self.clients);
+            self.with_around(|around| {
+                for client in &mut clients {
+                    if around.random.percent(90) {
+                        client.be_cut(around);
+                    }
+                }
+            });
+            self.clients = clients;
+            self.trace.count("storm");
         }
         if self.scenario.has_stalls && self.random.below(2_000) == 0 {
             let stalled = self.random.index(self.hosts.len());
@@ -226,24 +243,10 @@ impl World {
         self.check_presence()
     }
 
-    /// Presence equals the clients that are subscribed.
     fn check_presence(&mut self) -> Result<(), Broken> {
         for channel in self.scenario.channels.iter().filter(|channel| is_shown(channel)) {
-            let shown: Vec<_> =
-                self.clients.iter().flat_map(Client::shown_in).filter(|(name, ..)| name == channel).collect();
-            let got = self.engine.members(channel);
-            let is_missing =
-                |(_, id, is_dead): &&(&str, &str, bool)| !is_dead && !got.iter().any(|got| got == id);
-            let missing = shown.iter().find(is_missing);
-            // Who hears nothing any more does not know of its latest subscriptions.
-            let is_known = |got: &str| {
-                shown.iter().any(|(_, id, _)| *id == got)
-                    || self.clients.iter().any(|client| client.dead_id() == Some(got))
-            };
-            let strange = got.iter().find(|got| !is_known(got));
-            if missing.is_some() || strange.is_some() {
-                return Err(format!("in {channel} are {shown:?}, its presence says {got:?}"));
-            }
+            let members = self.engine.members(channel);
+            presence::check(channel, &self.clients, &members, self.scenario.pushes_joins, &self.ledger)?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::frames::{Frame, append_control, append_message, take_frame};
 use crate::ledger::{Broken, Outcome};
 use crate::mutant::Mutant;
 use crate::replies::{Message, published, read};
+use crate::scenario::EngineKind;
 
 impl Client {
     pub(super) fn read(&mut self, around: &mut Around<'_>) -> Result<(), Broken> {
@@ -76,12 +77,11 @@ impl Client {
                 self.latest.insert(channel.clone(), payload.to_vec());
                 self.publication(&channel, number, offset, around)
             }
-            Message::Passage { channel } => match self.subscriptions.get(&channel) {
-                Some(State::Live(_) | State::Ending(_)) => Ok(()),
-                Some(State::Asked) | None => {
-                    Err(self.broken(&format!("a join or leave of {channel}, not subscribed")))
-                }
-            },
+            Message::Passage { channel, client, enters } => {
+                let asked_ms = around.ledger.asked_once_ms(&client, &channel);
+                let told = self.others.passage(&channel, &client, enters, asked_ms);
+                told.map_err(|what| self.broken(&what))
+            }
             Message::Dropped { channel } if self.subscription_ended(&channel) => {
                 around.trace.count("subscription dropped");
                 around.ledger.dropped(&channel).map_err(|what| self.broken(&what))
@@ -97,6 +97,7 @@ impl Client {
 
     /// Remembers how far a subscription came. `false`: there was none.
     pub(super) fn subscription_ended(&mut self, channel: &str) -> bool {
+        self.others.ended(channel);
         match self.subscriptions.remove(channel) {
             Some(State::Live(reader) | State::Ending(reader)) => {
                 if let Some((offset, epoch)) = self.positions.remove(channel) {
@@ -273,7 +274,10 @@ impl Client {
                     around.trace.count("not recovered");
                     let kept = 300.min(around.scenario.history_size as usize);
                     let (ended, ..) = self.ended.remove(&channel).ok_or("asked from nowhere")?;
-                    around.ledger.unrecovered(&ended, &channel, kept)?;
+                    // This engine is never ahead of what the owner has handed out.
+                    let is_at_top = around.scenario.engine == EngineKind::Memory;
+                    let top = is_at_top.then_some((offset, life(&epoch)));
+                    around.ledger.unrecovered(&ended, &channel, kept, top)?;
                 }
                 reader = around.ledger.subscribed_at(&channel, offset, life(&epoch))?;
             }
@@ -284,6 +288,7 @@ impl Client {
         if let Some(position) = position {
             self.positions.insert(channel.clone(), position);
         }
+        self.others.subscribed(&channel, around.now.monotonic_ms);
         self.subscriptions.insert(channel, State::Live(reader));
         Ok(())
     }

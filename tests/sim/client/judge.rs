@@ -144,6 +144,16 @@ impl Client {
         live.map(move |(channel, _)| (&**channel, &*self.id, is_dead))
     }
 
+    /// Was it told of those who are there? `members`: client ids, and when they asked to be there, if they did so once.
+    pub fn check_others(&self, channel: &str, members: &[(&str, Option<u64>)]) -> Result<(), Broken> {
+        let is_listening =
+            self.phase == Phase::Open && matches!(self.subscriptions.get(channel), Some(State::Live(_)));
+        if !is_listening || self.is_dead() {
+            return Ok(());
+        }
+        self.others.check(channel, members).map_err(|what| self.broken(&what))
+    }
+
     /// The id of a client that hears nothing any more.
     pub fn dead_id(&self) -> Option<&str> {
         (self.phase == Phase::Open && self.is_dead()).then_some(&*self.id)

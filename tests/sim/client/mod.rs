@@ -2,6 +2,7 @@
 
 mod hear;
 mod judge;
+mod others;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,6 +12,7 @@ use super::around::{Around, Stage, Writer};
 use super::frames::{append_control, append_message};
 use super::ledger::{self, Broken, Reader};
 use super::scenario::{is_numbered, is_shown};
+use others::Others;
 
 /// How a client behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,7 @@ pub struct Client {
     ended: BTreeMap<String, (Reader, u64, String)>,
     /// Offset and epoch of live subscriptions, where they are known.
     positions: BTreeMap<String, (u64, String)>,
+    others: Others,
     /// The id by which others know it.
     id: String,
     /// The latest publication of each channel, as it came.
@@ -132,6 +135,7 @@ impl Client {
             subscriptions: BTreeMap::new(),
             ended: BTreeMap::new(),
             positions: BTreeMap::new(),
+            others: Others::default(),
             id: String::new(),
             latest: BTreeMap::new(),
             act_ms: around.random.below(100),
@@ -141,7 +145,7 @@ impl Client {
             is_greeted: false,
             began_ms: 0,
             greeted_ms: 0,
-            lives_left: around.random.below(4),
+            lives_left: if around.scenario.is_under_fire { u64::MAX } else { around.random.below(4) },
         }
     }
 
@@ -212,6 +216,9 @@ impl Client {
         if !self.is_greeted {
             return;
         }
+        if around.scenario.is_under_fire {
+            return self.be_under_fire(around);
+        }
         match around.random.below(100) {
             0..40 => self.want_subscribe(around),
             40..52 => self.want_unsubscribe(around),
@@ -232,6 +239,37 @@ impl Client {
         if around.random.percent(80) {
             self.send_commands(around);
         }
+    }
+
+    /// Wants everything there is, says something now and then, and is cut off.
+    fn be_under_fire(&mut self, around: &mut Around<'_>) {
+        for channel in around.scenario.channels.clone() {
+            if !self.subscriptions.contains_key(&channel) {
+                self.subscribe(channel, true, true, around);
+            }
+        }
+        match around.random.below(100) {
+            0..10 => self.want_publish(around),
+            10..14 => self.want_unsubscribe(around),
+            14..18 => self.want_presence(around),
+            18..22 => self.want_history(around),
+            _ => {}
+        }
+        self.send_commands(around);
+        // In the middle of what was just asked, as often as not.
+        if around.random.percent(12) {
+            self.leave(around);
+        }
+    }
+
+    /// The network takes the connection away, and the client is back as soon as it can.
+    pub fn be_cut(&mut self, around: &mut Around<'_>) {
+        if self.phase == Phase::Away {
+            return;
+        }
+        around.sockets[self.socket].reset_by_peer();
+        self.ended(around);
+        self.act_ms = around.now.monotonic_ms + around.random.below(50);
     }
 
     /// Opens a connection, now.
@@ -321,17 +359,24 @@ impl Client {
         if self.subscriptions.contains_key(&channel) {
             return;
         }
+        let is_recoverable = is_numbered(&channel) && around.random.percent(80);
+        let recovers = is_recoverable && self.ended.contains_key(&channel) && around.random.percent(80);
+        self.subscribe(channel, is_recoverable, recovers, around);
+    }
+
+    fn subscribe(&mut self, channel: String, is_recoverable: bool, recovers: bool, around: &mut Around<'_>) {
         let mut more = String::new();
         let mut since = None;
-        if is_numbered(&channel) && around.random.percent(80) {
+        if is_recoverable {
             more.push_str(",\"recoverable\":true,\"join_leave\":true");
-            if let Some((_, offset, epoch)) = self.ended.get(&channel).filter(|_| around.random.percent(80)) {
+            if let Some((_, offset, epoch)) = self.ended.get(&channel).filter(|_| recovers) {
                 more.push_str(&format!(",\"recover\":true,\"offset\":{offset},\"epoch\":\"{epoch}\""));
                 since = Some((*offset, epoch.clone()));
             }
         }
         let kind = Kind::Subscribe { channel: channel.clone(), since };
         self.command("subscribe", &format!("{{\"channel\":\"{channel}\"{more}}}"), kind);
+        around.ledger.asked(&self.id, &channel, around.now.monotonic_ms);
         self.subscriptions.insert(channel, State::Asked);
     }
 
