@@ -8,6 +8,7 @@ pub mod disconnect;
 pub mod error;
 pub mod event;
 pub mod filter;
+pub mod fossil;
 pub mod history;
 pub mod ids;
 pub mod members;
