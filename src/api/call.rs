@@ -65,6 +65,8 @@ pub struct Message {
     pub data: Payload,
     /// In the publisher's order, no name twice.
     pub tags: Tags,
+    /// Subscribers who agreed to differences are to be sent one.
+    pub delta: bool,
     /// `None`: none beyond the usual.
     pub terms: Option<Box<Terms>>,
 }

@@ -269,6 +269,8 @@ pub(super) struct RawNamespace {
     pub force_recovery: bool,
     pub force_recovery_mode: RawMode,
     pub allow_tags_filter: bool,
+    pub allowed_delta_types: Vec<RawDelta>,
+    pub delta_publish: bool,
     pub presence: bool,
     pub join_leave: bool,
     pub force_push_join_leave: bool,
@@ -297,6 +299,13 @@ impl From<RawMode> for Mode {
             RawMode::Cache => Self::Cache,
         }
     }
+}
+
+/// A kind of difference between publications.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawDelta {
+    Fossil,
 }
 
 /// [`SlowConsumer`] as it is written.

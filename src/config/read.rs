@@ -17,8 +17,6 @@ const NOT_SERVED: [(&[&str], &[&str]); 4] = [
     (
         &["apps", "namespaces"],
         &[
-            "allowed_delta_types",
-            "delta_publish",
             "allow_subscribe_for_guest",
             "allow_publish_for_guest",
             "channel_regex",

@@ -258,6 +258,10 @@ fn refusals_name_the_key_and_what_to_do() {
             "apps.0.namespaces.1.name: \"ab\" is already used by apps.0.namespaces.0",
         ),
         (
+            app("[[apps.namespaces]]\nname = \"\"\nallowed_delta_types = [\"fossil\"]"),
+            "apps.0.namespaces.0.allowed_delta_types: \"fossil\" is not possible; only channels with a history",
+        ),
+        (
             app("[[apps.namespaces]]\nname = \"\"\nhistory_size = 1"),
             "apps.0.namespaces.0.history_ttl: history needs both",
         ),

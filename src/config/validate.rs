@@ -449,15 +449,17 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
         let half = if history_size == 0 { "history_size" } else { "history_ttl" };
         return Err(ConfigError::HalfHistory { key: table.key(half) });
     }
-    for (name, is_on) in [
-        ("allow_positioning", raw.allow_positioning),
-        ("force_positioning", raw.force_positioning),
-        ("allow_recovery", raw.allow_recovery),
-        ("force_recovery", raw.force_recovery),
+    for (name, value, is_on) in [
+        ("allow_positioning", "true", raw.allow_positioning),
+        ("force_positioning", "true", raw.force_positioning),
+        ("allow_recovery", "true", raw.allow_recovery),
+        ("force_recovery", "true", raw.force_recovery),
+        ("allowed_delta_types", "fossil", !raw.allowed_delta_types.is_empty()),
+        ("delta_publish", "true", raw.delta_publish),
     ] {
         if is_on && history_size == 0 {
             let want = "only channels with a history have positions: set history_size and history_ttl too";
-            return Err(table.value(name, "true", want));
+            return Err(table.value(name, value, want));
         }
     }
     if history_size > 0 && slow_consumer != SlowConsumer::Disconnect {
@@ -483,6 +485,8 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
         force_recovery: raw.force_recovery,
         force_recovery_mode: raw.force_recovery_mode.into(),
         allow_tags_filter: raw.allow_tags_filter,
+        allow_fossil_delta: !raw.allowed_delta_types.is_empty(),
+        delta_publish: raw.delta_publish,
         presence: raw.presence,
         join_leave: raw.join_leave,
         force_push_join_leave: raw.force_push_join_leave,

@@ -129,6 +129,19 @@ pub struct Subscription<'a> {
     pub data: Option<&'a Payload>,
     /// Publications come as [`Body::Base`] and [`Body::Delta`].
     pub fossil_delta: bool,
+    /// If so: for each of the publications, what leads to it from the one before; `None`: it comes whole.
+    pub deltas: &'a [Option<Box<[u8]>>],
+}
+
+impl Subscription<'_> {
+    /// In which form a publication that was missed is told, by its place.
+    pub fn body(&self, at: usize) -> Body<'_> {
+        match self.deltas.get(at) {
+            _ if !self.fossil_delta => Body::Plain,
+            Some(Some(delta)) => Body::Delta(delta),
+            _ => Body::Base,
+        }
+    }
 }
 
 /// What came of the wish to recover.

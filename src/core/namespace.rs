@@ -46,6 +46,10 @@ pub struct Namespace {
     pub force_recovery_mode: Mode,
     /// Clients may ask for those publications alone whose tags match a filter.
     pub allow_tags_filter: bool,
+    /// Clients whose gaps are watched for may ask for differences between publications.
+    pub allow_fossil_delta: bool,
+    /// Differences are sent though the publisher does not ask for them.
+    pub delta_publish: bool,
     /// Who is in a channel is kept.
     pub presence: bool,
     /// Joins and leaves are told to those who want to hear them.

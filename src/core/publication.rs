@@ -57,7 +57,7 @@ pub struct Publication {
     pub tags: Box<[(Box<str>, Box<str>)]>,
     /// Unix time in milliseconds at which the origin shard took it.
     pub time_ms: u64,
-    /// Subscribers who agreed to deltas may be sent the difference to the previous publication.
+    /// The publisher wants it sent as the difference to the previous publication, to subscribers who agreed to that.
     pub delta: bool,
     /// The one connection that does not hear it.
     pub exclude: Option<Address>,

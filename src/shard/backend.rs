@@ -162,7 +162,7 @@ impl Shard {
             publisher: None,
             tags: message.tags,
             time_ms: self.now.unix_ms,
-            delta: false,
+            delta: message.delta,
             exclude: None,
         };
         (publication, message.terms)

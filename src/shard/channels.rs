@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
+use super::deltas::Deltas;
 use super::handles::Handles;
 use super::hearing::Part;
 use super::outbox::Log;
@@ -64,6 +65,7 @@ pub struct Few {
     pub apart: Handles,
     /// Those who hear a part, by what they want.
     pub parts: Vec<Part>,
+    pub deltas: Option<Box<Deltas>>,
 }
 
 /// A channel with enough subscribers for a log of its own, while its frames are on their way.

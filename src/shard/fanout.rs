@@ -8,6 +8,8 @@ use std::sync::Arc;
 use super::Shard;
 use super::channels::{Channel, ChannelLog};
 use super::connection::{NONE, Phase};
+use super::handles::Handles;
+use super::hearing::Hearing;
 use super::outbox::Range;
 use crate::core::event::{Body, Event};
 use crate::core::ids::Slot;
@@ -24,26 +26,31 @@ const OWN_LOG_SUBSCRIBERS_MIN: usize = 16;
 const OWN_LOGS_MAX: usize = 256;
 
 /// One publication's frames, by variant; `None`: nobody needed that one yet.
-type Frames = [Option<Range>; Variant::COUNT];
+pub(super) type Frames = [Option<Range>; Variant::COUNT];
 
 /// Subscribers of one channel who are sent the same frames.
 #[derive(Debug, Clone, Copy)]
-enum Group {
+pub(super) enum Group {
     Many,
     /// By its place among the channel's parts.
     Part(usize),
+    /// Those who agreed to differences and can take one.
+    Current,
+    /// ... and those who cannot.
+    Fresh,
 }
 
 impl Group {
     fn of(self, channel: &Channel) -> &[u32] {
-        match self {
-            Self::Many => channel.subscribers.as_slice(),
-            Self::Part(at) => channel
-                .few
-                .as_ref()
-                .and_then(|few| few.parts.get(at))
-                .map_or(&[], |part| part.subscribers.as_slice()),
-        }
+        let few = channel.few.as_deref();
+        let deltas = few.and_then(|few| few.deltas.as_deref());
+        let handles = match self {
+            Self::Many => Some(&channel.subscribers),
+            Self::Part(at) => few.and_then(|few| few.parts.get(at)).map(|part| &part.subscribers),
+            Self::Current => deltas.map(|deltas| &deltas.current),
+            Self::Fresh => deltas.map(|deltas| &deltas.fresh),
+        };
+        handles.map_or(&[], Handles::as_slice)
     }
 }
 
@@ -55,10 +62,11 @@ impl Shard {
         let has_seats = channel.few.as_ref().is_some_and(|few| few.has_seats());
         let mut frames = Frames::default();
         if subscribers_count > 0 {
-            self.fan_out_to(handle, Group::Many, numbered, &mut frames);
+            self.fan_out_to(handle, Group::Many, numbered, Body::Plain, &mut frames);
         }
         if has_seats {
             self.fan_out_to_parts(handle, numbered, &mut frames);
+            self.fan_out_to_deltas(handle, numbered);
             // From here on the channel may be gone: its last subscriber may turn out to be too slow.
             self.fan_out_apart(handle, numbered);
         }
@@ -76,14 +84,21 @@ impl Shard {
         let mut at = 0;
         while let Some(is_in_part) = part_of(self, at) {
             if is_in_part {
-                self.fan_out_to(handle, Group::Part(at), numbered, frames);
+                self.fan_out_to(handle, Group::Part(at), numbered, Body::Plain, frames);
             }
             at += 1;
         }
     }
 
     /// To those who share their frames. Who is too slow is noted, not judged.
-    fn fan_out_to(&mut self, handle: u32, group: Group, numbered: &Numbered, frames: &mut Frames) {
+    pub(super) fn fan_out_to(
+        &mut self,
+        handle: u32,
+        group: Group,
+        numbered: &Numbered,
+        body: Body<'_>,
+        frames: &mut Frames,
+    ) {
         let channel = self.channels.get(handle);
         let queue_bytes_max = self.apps[usize::from(channel.key.app.0)].queue_bytes_max;
         let own_log = self.own_log(handle, group.of(channel).len());
@@ -106,7 +121,7 @@ impl Shard {
                         &channel.key.name,
                         &numbered.publication,
                         numbered.offset,
-                        Body::Plain,
+                        body,
                         &mut self.scratch,
                     );
                     let (header, length) = frame_header(variant.is_text(), self.scratch.len());
@@ -138,15 +153,16 @@ impl Shard {
         let name = Arc::clone(&channel.key.name);
         let apart = channel.few.as_ref().map_or_else(Vec::new, |few| few.apart.as_slice().to_vec());
         for slot in apart.into_iter().map(Slot).filter(|slot| Some(*slot) != excluded) {
-            let special = self.special(slot, handle);
-            if special.is_some_and(|special| !special.hearing.includes(&numbered.publication)) {
-                continue;
-            }
+            let body = match self.special(slot, handle).map(|special| &special.hearing) {
+                Some(hearing) if !hearing.includes(&numbered.publication) => continue,
+                Some(Hearing::Deltas) => Body::Base,
+                _ => Body::Plain,
+            };
             let event = Event::Publication {
                 channel: &name,
                 publication: &numbered.publication,
                 offset: numbered.offset,
-                body: Body::Plain,
+                body,
             };
             if self.connections.hot(slot).phase == Phase::Open && self.tell(slot, &event) {
                 self.counters.deliveries += 1;
@@ -169,7 +185,7 @@ impl Shard {
     }
 
     /// The local connection that does not hear the publication.
-    fn excluded_here(&self, numbered: &Numbered) -> Option<Slot> {
+    pub(super) fn excluded_here(&self, numbered: &Numbered) -> Option<Slot> {
         let address = numbered.publication.exclude?;
         (address.shard == self.id && self.connections.is_open(address.connection))
             .then_some(address.connection.slot)

@@ -45,6 +45,8 @@ struct Entry {
     recovery: Recovery,
     publications: Vec<Numbered>,
     data: Option<Payload>,
+    fossil_delta: bool,
+    deltas: Vec<Option<Box<[u8]>>>,
 }
 
 /// A channel the client is to be subscribed to.
@@ -175,6 +177,8 @@ impl Shard {
             recovery: told.recovery,
             publications: told.publications.to_vec(),
             data: told.data.cloned(),
+            fossil_delta: told.fossil_delta,
+            deltas: told.deltas.to_vec(),
         };
         if let Some(greeting) = &mut self.waiting(slot).greeting {
             greeting.entries.push(entry);
@@ -207,7 +211,7 @@ impl Shard {
         for entry in &greeting.entries {
             let special = self.special(slot, entry.channel);
             let hearing = special.map_or(Hearing::Everything, |special| special.hearing.clone());
-            self.channels.get_mut(entry.channel).settle(slot.0, &hearing);
+            self.channels.get_mut(entry.channel).settle(slot.0, &hearing, None);
         }
         let subscriptions: Vec<_> =
             greeting.entries.iter().map(|entry| (&*entry.name, entry.told())).collect();
@@ -264,7 +268,8 @@ impl Entry {
             recovery: self.recovery,
             publications: &self.publications,
             data: self.data.as_ref(),
-            fossil_delta: false,
+            fossil_delta: self.fossil_delta,
+            deltas: &self.deltas,
         }
     }
 }

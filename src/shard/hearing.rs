@@ -21,6 +21,8 @@ pub enum Hearing {
     Everything,
     /// Publications that the filter lets through.
     Part(Arc<Filter>),
+    /// Everything, as the difference to what came before where that is shorter.
+    Deltas,
 }
 
 /// The subscribers who want the same part of a channel.
@@ -39,7 +41,7 @@ impl Hearing {
 
     pub fn includes(&self, publication: &Publication) -> bool {
         match self {
-            Self::Everything => true,
+            Self::Everything | Self::Deltas => true,
             Self::Part(filter) => filter.lets_through(publication),
         }
     }
@@ -81,12 +83,15 @@ impl Channel {
     }
 
     /// Gives a subscriber who sat apart the seat of what it hears. O(groups).
-    pub fn settle(&mut self, slot: u32, hearing: &Hearing) {
+    ///
+    /// `sent`: the last of what it was sent with the answer to its subscribe.
+    pub fn settle(&mut self, slot: u32, hearing: &Hearing, sent: Option<&Arc<Publication>>) {
         let Some(few) = self.few.as_mut().filter(|few| few.apart.contains(slot)) else { return };
         few.apart.remove(slot);
         match hearing {
             Hearing::Everything => self.subscribers.insert(slot),
             Hearing::Part(filter) => few.part(filter).subscribers.insert(slot),
+            Hearing::Deltas => few.deltas.get_or_insert_default().insert(slot, sent),
         }
         if few.is_empty() {
             self.few = None;
@@ -120,7 +125,8 @@ impl Few {
     /// The slots of each group that has somebody.
     fn seats(&self) -> impl Iterator<Item = &[u32]> {
         let parts = self.parts.iter().map(|part| &part.subscribers);
-        parts.chain([&self.apart]).map(Handles::as_slice).filter(|slots| !slots.is_empty())
+        let deltas = self.deltas.iter().flat_map(|deltas| [&deltas.current, &deltas.fresh]);
+        parts.chain(deltas).chain([&self.apart]).map(Handles::as_slice).filter(|slots| !slots.is_empty())
     }
 
     /// The group of those who want what the filter lets through, which may be new.
@@ -143,6 +149,7 @@ impl Few {
         match hearing {
             Hearing::Everything => false,
             Hearing::Part(filter) => self.leave_part(slot, filter),
+            Hearing::Deltas => self.leave_deltas(slot),
         }
     }
 
@@ -151,6 +158,15 @@ impl Few {
         let is_removed = self.parts[at].subscribers.remove(slot);
         if self.parts[at].subscribers.is_empty() {
             self.parts.swap_remove(at);
+        }
+        is_removed
+    }
+
+    fn leave_deltas(&mut self, slot: u32) -> bool {
+        let Some(deltas) = &mut self.deltas else { return false };
+        let is_removed = deltas.remove(slot);
+        if deltas.is_empty() {
+            self.deltas = None;
         }
         is_removed
     }

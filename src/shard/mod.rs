@@ -15,6 +15,7 @@ mod channels;
 mod closing;
 mod connection;
 mod deadlines;
+mod deltas;
 mod fanout;
 mod greeting;
 mod handles;

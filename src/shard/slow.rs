@@ -4,9 +4,11 @@
 //! policy is to disconnect; what is kept stays in order; what the kernel holds is not touched.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::Shard;
 use super::connection::Phase;
+use super::hearing::Hearing;
 use super::outbox::{FRAME_BYTES_MIN, Range};
 use crate::core::disconnect::Disconnect;
 use crate::core::ids::Slot;
@@ -46,6 +48,11 @@ impl Shard {
         if self.codec(slot).is_none() || !app.namespaces().iter().any(is_lossy) {
             return false;
         }
+        // Whatever its namespace says by now: each of its publications may be what the next one is told from.
+        let specials = self.connections.cold(slot).specials.iter().flat_map(|specials| specials.iter());
+        let chained = specials.filter(|special| matches!(special.hearing, Hearing::Deltas));
+        let chained: Vec<_> =
+            chained.map(|special| Arc::clone(&self.channels.get(special.channel).key.name)).collect();
         let hot = self.connections.hot(slot);
         let variant = Variant::ALL[usize::from(hot.variant)];
         let (front_bytes, frames) = hot.outbox.waiting_frames(&self.chunks);
@@ -53,6 +60,9 @@ impl Shard {
         queue.judge(|frame, seen| {
             let Some((_, Some(payload))) = leading_frame(self.chunks.bytes(frame)) else { return Fate::Kept };
             let Some(channel) = variant.publication_channel(payload) else { return Fate::Kept };
+            if chained.iter().any(|name| **name == *channel) {
+                return Fate::Kept;
+            }
             match app.namespace(&channel).map(|namespace| namespace.slow_consumer) {
                 Some(SlowConsumer::DropOldest) => Fate::Spare,
                 Some(SlowConsumer::Conflate) if seen.insert(channel.into()) => Fate::Kept,

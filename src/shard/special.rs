@@ -83,6 +83,8 @@ impl Plan {
             is_server_side,
             hearing: match &wish.tags {
                 Some(filter) => Hearing::Part(Arc::new(filter.clone())),
+                // A gap that nobody watches for would be a wrong base for all that follows.
+                None if wish.fossil_delta && n.allow_fossil_delta && positioned => Hearing::Deltas,
                 None => Hearing::Everything,
             },
         };

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::connection::{NONE, Phase};
+use super::deltas::chain;
 use super::hearing::Hearing;
 use super::letter::{Admission, Letter, OperationId};
 use super::special::Plan;
@@ -140,7 +141,8 @@ impl Shard {
         if is_first {
             self.report_counts();
         }
-        let (mut special, mut data, mut told) = (None, None, Subscription::default());
+        let (mut special, mut data, mut deltas) = (None, None, Vec::new());
+        let mut told = Subscription::default();
         if let Some(plan) = plan {
             let Plan { recoverable, positioned, data: for_client, special: mut kept, .. } = *plan;
             (told.recoverable, told.positioned) = (recoverable, positioned);
@@ -150,7 +152,11 @@ impl Shard {
             kept.channel = handle;
             if let Some(admission) = &mut admission {
                 kept.hearing.narrow(admission);
+                if matches!(kept.hearing, Hearing::Deltas) {
+                    deltas = chain(&admission.missed);
+                }
             }
+            told.fossil_delta = matches!(kept.hearing, Hearing::Deltas);
             (special, data) = (kept.is_needed().then_some(kept), for_client);
         }
         told.data = data.as_ref();
@@ -159,6 +165,7 @@ impl Shard {
             told.position = Some(&admission.position);
             told.recovery = admission.recovery;
             told.publications = &admission.missed;
+            told.deltas = &deltas;
         }
         match purpose {
             Purpose::Asked { tag } => {
@@ -174,7 +181,8 @@ impl Shard {
             let enters = special.is_shown || special.is_announced;
             self.keep_special(slot, special.clone());
             if !is_held {
-                self.channels.get_mut(handle).settle(slot.0, &special.hearing);
+                let sent = told.publications.last().map(|numbered| &numbered.publication);
+                self.channels.get_mut(handle).settle(slot.0, &special.hearing, sent);
             }
             if enters {
                 self.enter_channel(slot, handle, &special);

@@ -194,10 +194,6 @@ fn message<'t>(
             "version_epoch",
         ],
     )?;
-    // This would change what a publish does; it may not be passed over.
-    if flag("delta", delta)? {
-        return Err(not_available("delta"));
-    }
     let terms = self::terms(skip_history, key, version, epoch)?;
     let data = self::data(data, b64data, json)?;
     let tags = self::tags(tags)?;
@@ -206,7 +202,7 @@ fn message<'t>(
     if bytes > limits.publication_bytes_max {
         return Err(too_long("data with tags", limits.publication_bytes_max));
     }
-    Ok(([channel, channels], Message { data, tags, terms }))
+    Ok(([channel, channels], Message { data, tags, delta: flag("delta", delta)?, terms }))
 }
 
 fn channel(params: Object<'_>) -> Result<Box<str>, ApiError> {

@@ -87,8 +87,7 @@ pub(super) fn append_subscription(
     }
     if !subscription.publications.is_empty() {
         append_name(b"\"publications\":", out);
-        let body = if subscription.fossil_delta { Body::Base } else { Body::Plain };
-        append_publications(subscription.publications, body, out);
+        append_publications(subscription.publications, |at| subscription.body(at), out);
     }
     if let Recovery::Recovered { .. } = subscription.recovery {
         append_name(b"\"recovered\":true", out);
@@ -170,7 +169,7 @@ pub fn append_presence_stats(clients_count: u32, users_count: u32, out: &mut Vec
 /// A HistoryResult object. All of it is there: it is what was asked for.
 pub fn append_history(publications: &[Numbered], position: &Position, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"publications\":");
-    append_publications(publications, Body::Plain, out);
+    append_publications(publications, |_| Body::Plain, out);
     append_epoch(position, out);
     append_name(b"\"offset\":", out);
     append_u64(position.offset, out);
@@ -184,13 +183,13 @@ pub(super) fn append_somebody(info: &ClientInfo, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn append_publications(publications: &[Numbered], body: Body<'_>, out: &mut Vec<u8>) {
+fn append_publications<'a>(publications: &[Numbered], body: impl Fn(usize) -> Body<'a>, out: &mut Vec<u8>) {
     out.push(b'[');
     for (place, numbered) in publications.iter().enumerate() {
         if place > 0 {
             out.push(b',');
         }
-        append_publication(&numbered.publication, numbered.offset, body, out);
+        append_publication(&numbered.publication, numbered.offset, body(place), out);
     }
     out.push(b']');
 }
@@ -234,7 +233,10 @@ pub(super) fn append_publication(publication: &Publication, offset: u64, body: B
 fn append_body(data: &Payload, body: Body<'_>, out: &mut Vec<u8>) -> bool {
     match body {
         Body::Plain => append_payload(data, out),
-        Body::Delta(delta) if let Ok(delta) = std::str::from_utf8(delta) => {
+        Body::Delta(delta)
+            if matches!(data, Payload::Json(_))
+                && let Ok(delta) = std::str::from_utf8(delta) =>
+        {
             append_string(delta, out);
             return true;
         }

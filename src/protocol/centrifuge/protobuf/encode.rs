@@ -70,7 +70,7 @@ pub fn append_event(generation: Generation, frame_pings: bool, event: &Event<'_>
         }
         Event::History { tag, channel: _, publications, position } => {
             let result = HistoryResult {
-                publications: self::publications(publications, Body::Plain),
+                publications: self::publications(publications, |_| Body::Plain),
                 epoch: position.epoch.to_string(),
                 offset: position.offset,
             };
@@ -175,13 +175,12 @@ fn append_message(message: &impl Message, out: &mut Vec<u8>) {
 }
 
 fn subscription(generation: Generation, subscription: &Subscription<'_>) -> SubscribeResult {
-    let body = if subscription.fossil_delta { Body::Base } else { Body::Plain };
     SubscribeResult {
         expires: subscription.expires_in_s.is_some(),
         ttl: subscription.expires_in_s.unwrap_or(0),
         recoverable: subscription.recoverable,
         epoch: subscription.position.map_or_else(String::new, |position| position.epoch.to_string()),
-        publications: publications(subscription.publications, body),
+        publications: publications(subscription.publications, |at| subscription.body(at)),
         recovered: matches!(subscription.recovery, Recovery::Recovered { .. }),
         offset: told_offset(generation, subscription),
         positioned: subscription.positioned,
@@ -211,13 +210,13 @@ fn expiry(expires_in_s: Option<u32>) -> SubRefreshResult {
     SubRefreshResult { expires: expires_in_s.is_some(), ttl: expires_in_s.unwrap_or(0) }
 }
 
-fn publications(publications: &[Numbered], body: Body<'_>) -> Vec<Vec<u8>> {
-    let encoded = |numbered: &Numbered| {
+fn publications<'a>(publications: &[Numbered], body: impl Fn(usize) -> Body<'a>) -> Vec<Vec<u8>> {
+    let encoded = |(place, numbered): (usize, &Numbered)| {
         let mut out = Vec::with_capacity(numbered.publication.data.len() + 64);
-        append_publication(&numbered.publication, numbered.offset, body, &mut out);
+        append_publication(&numbered.publication, numbered.offset, body(place), &mut out);
         out
     };
-    publications.iter().map(encoded).collect()
+    publications.iter().enumerate().map(encoded).collect()
 }
 
 /// What joins and leaves consist of.

@@ -375,6 +375,7 @@ fn answers() {
         publications: &missed,
         data: Some(&data),
         fossil_delta: true,
+        deltas: &[None],
     };
     let v2 = SubscribeResult {
         expires: true,

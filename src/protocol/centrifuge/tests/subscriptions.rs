@@ -210,6 +210,7 @@ fn numbered(offset: u64, data: &str) -> Numbered {
 #[test]
 fn results_of_subscriptions() {
     let missed = [numbered(12, r#"{"a":"\n"}"#), numbered(13, "2")];
+    let chain = [None, Some(b"1\n1:2o;"[..].into())];
     let top = position(13, "abc");
     let data = Payload::Json(b"[1]"[..].into());
     let empty = position(0, "abc");
@@ -243,6 +244,11 @@ fn results_of_subscriptions() {
             Subscription { recovery: Recovery::Unrecovered, publications: &[], ..recovered },
             r#"{"recoverable":true,"epoch":"abc","offset":13,"positioned":true,"was_recovering":true}"#,
             r#"{"recoverable":true,"epoch":"abc","offset":13,"positioned":true}"#,
+        ),
+        (
+            Subscription { fossil_delta: true, publications: &missed, deltas: &chain, ..plain },
+            r#"{"publications":[{"data":"{\"a\":\"\\n\"}","offset":12},{"data":"1\n1:2o;","offset":13,"delta":true}],"delta":true}"#,
+            r#"{"publications":[{"data":"{\"a\":\"\\n\"}","offset":12},{"data":"1\n1:2o;","offset":13,"delta":true}],"delta":true}"#,
         ),
         (
             Subscription { fossil_delta: true, publications: &missed[..1], ..plain },
@@ -369,6 +375,8 @@ fn where_deltas_were_agreed_on_data_is_text_in_a_string() {
         (&json, Body::Delta(b"\xc3"), r#""data":"{\"a\":\"ä\\n\"}""#),
         (&binary, Body::Plain, r#""data":"//79/A==""#),
         (&binary, Body::Base, r#""data":"\"//79/A==\"""#),
+        // What leads from bytes to bytes leads nowhere from what was shown in their place.
+        (&binary, Body::Delta(b"1\n1:2o;"), r#""data":"\"//79/A==\"""#),
     ];
     for (publication, body, want) in table {
         let event = Event::Publication { channel: "c", publication, offset: 0, body };
