@@ -1,10 +1,9 @@
 //! Responses, whole: status line, headers, body.
 
-use std::io::Write;
-
 use tungstenite::http::StatusCode;
 
 use super::error::HttpError;
+use crate::wire::json::append_u64;
 
 /// Appends a whole response. `content_type` empty: no such header. No `Date`: the origin has no use for it here.
 ///
@@ -39,7 +38,9 @@ pub fn append_response_head(
         if !content_type.is_empty() {
             append_header("Content-Type", content_type, out);
         }
-        write!(out, "Content-Length: {content_bytes}\r\n").expect("a vector takes every byte");
+        out.extend_from_slice(b"Content-Length: ");
+        append_u64(content_bytes as u64, out);
+        out.extend_from_slice(b"\r\n");
     }
     if !keep_alive {
         append_header("Connection", "close", out);
@@ -70,7 +71,11 @@ pub fn append_continue(out: &mut Vec<u8>) {
 
 pub(in crate::wire) fn append_status_line(status: u16, out: &mut Vec<u8>) {
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-    write!(out, "HTTP/1.1 {status} {}\r\n", reason.unwrap_or("")).expect("a vector takes every byte");
+    out.extend_from_slice(b"HTTP/1.1 ");
+    append_u64(status.into(), out);
+    out.push(b' ');
+    out.extend_from_slice(reason.unwrap_or("").as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 pub(in crate::wire) fn append_header(name: &str, value: &str, out: &mut Vec<u8>) {

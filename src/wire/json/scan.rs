@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 /// Splits several JSON values written one after the other, with or without white space between them, into the
 /// text of each. A line end inside a value does not split it. What is not JSON comes out as some text that does
 /// not parse. O(length) over all documents, no allocation, no recursion.
@@ -61,11 +63,12 @@ fn is_space(byte: u8) -> bool {
 fn string_end(text: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     loop {
-        at = find(text, at, |word| equal(word, b'"') | equal(word, b'\\'));
-        match text.get(at) {
-            None => return text.len(),
-            Some(b'\\') => at += 2,
-            Some(_) => return at + 1,
+        let rest = text.get(at..).unwrap_or_default();
+        let Some(count) = memchr2(b'"', b'\\', rest) else { return text.len() };
+        at += count;
+        match text[at] {
+            b'\\' => at += 2,
+            _ => return at + 1,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 use super::scan::{below_space, equal, find};
 
 /// Appends `text` as a JSON string, quotes included.
@@ -49,7 +51,7 @@ pub fn append_u64(number: u64, out: &mut Vec<u8>) {
 /// A checked value with every line end between its tokens turned into a space, and otherwise unchanged. Inside
 /// strings there are none: JSON wants them escaped there. Clients that frame messages by line ends depend on it.
 pub fn without_raw_newlines(raw: &[u8]) -> Cow<'_, [u8]> {
-    if find(raw, 0, |word| equal(word, b'\n') | equal(word, b'\r')) == raw.len() {
+    if memchr2(b'\n', b'\r', raw).is_none() {
         return Cow::Borrowed(raw);
     }
     Cow::Owned(raw.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect())
