@@ -27,6 +27,13 @@ pub struct ChannelKey {
     pub name: Arc<str>,
 }
 
+impl ChannelKey {
+    /// Whether it names this channel.
+    pub fn is(&self, app: AppIndex, name: &str) -> bool {
+        self.app == app && *self.name == *name
+    }
+}
+
 /// The owner's number for an ask; returned in its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AskId(pub u64);

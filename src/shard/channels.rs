@@ -1,5 +1,6 @@
 //! The channels a shard knows: those its clients hear, and those it owns.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -83,6 +84,8 @@ pub struct Channels {
     vacant: Vec<u32>,
     next: u32,
     table: HashTable<u32>,
+    /// The channel found last: what happens to one publication names its channel again and again.
+    latest: Cell<u32>,
     /// Handles whose count the owner should be told.
     pub counts_changed: Vec<u32>,
 }
@@ -97,6 +100,7 @@ impl Channels {
             vacant: Vec::new(),
             next: 0,
             table: HashTable::new(),
+            latest: Cell::new(0),
             counts_changed: Vec::new(),
         }
     }
@@ -107,14 +111,24 @@ impl Channels {
 
     /// The handle of a known channel.
     pub fn find(&self, app: AppIndex, name: &str) -> Option<u32> {
+        let latest = self.latest.get();
+        if self.try_get(latest).is_some_and(|channel| channel.key.is(app, name)) {
+            return Some(latest);
+        }
+        self.find_hashed(self.placement.hash(app, name), app, name)
+    }
+
+    /// The shard that owns a channel, and its handle if it is known here.
+    pub fn find_with_owner(&self, app: AppIndex, name: &str) -> (ShardId, Option<u32>) {
         let hash = self.placement.hash(app, name);
+        (self.placement.owner(hash), self.find_hashed(hash, app, name))
+    }
+
+    fn find_hashed(&self, hash: u64, app: AppIndex, name: &str) -> Option<u32> {
         let slab = &self.slab;
-        self.table
-            .find(hash, |handle| {
-                let key = &entry(slab, *handle).key;
-                key.app == app && *key.name == *name
-            })
-            .copied()
+        let handle = *self.table.find(hash, |handle| entry(slab, *handle).key.is(app, name))?;
+        self.latest.set(handle);
+        Some(handle)
     }
 
     /// The handle of a channel, which is known from now on.
@@ -173,6 +187,10 @@ impl Channels {
         self.slab[(handle / CHUNK_ENTRIES) as usize][(handle % CHUNK_ENTRIES) as usize]
             .as_mut()
             .expect("the handle of a known channel")
+    }
+
+    fn try_get(&self, handle: u32) -> Option<&Channel> {
+        self.slab.get((handle / CHUNK_ENTRIES) as usize)?[(handle % CHUNK_ENTRIES) as usize].as_ref()
     }
 
     /// The channel behind a handle that may have been removed since.

@@ -443,12 +443,12 @@ impl Shard {
 
     /// The shard that owns a channel, and the channel's key.
     fn owner_of(&self, app: AppIndex, name: &str) -> (ShardId, ChannelKey) {
-        let placement = self.channels.placement();
-        let channel = match self.channels.find(app, name) {
+        let (owner, known) = self.channels.find_with_owner(app, name);
+        let channel = match known {
             Some(handle) => self.channels.get(handle).key.clone(),
             None => ChannelKey { app, name: Arc::from(name) },
         };
-        (placement.owner(placement.hash(app, name)), channel)
+        (owner, channel)
     }
 
     /// The owner has taken, or refused, a publication that began here.
