@@ -13,6 +13,9 @@ use crate::core::ids::{AppIndex, ConnectionId, Slot};
 use crate::core::publication::{Position, Publication, Terms};
 use crate::wire::http::append_response;
 
+/// Room for longer answers is given back.
+const KEPT_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
 /// One request whose answers are gathered.
 #[derive(Debug)]
 pub struct Gather {
@@ -20,10 +23,17 @@ pub struct Gather {
     ticket: Ticket,
     keep_alive: bool,
     style: Style,
-    ids: Vec<u32>,
-    answers: Vec<Result<Answer, ApiError>>,
+    calls: Vec<Called>,
     /// Parts that have not answered yet, and one for the request itself while it is being begun.
     remaining: usize,
+}
+
+/// One call of a request.
+#[derive(Debug)]
+struct Called {
+    /// The caller's number for it.
+    id: u32,
+    answer: Result<Answer, ApiError>,
 }
 
 /// Which part of which request an operation answers.
@@ -53,7 +63,7 @@ impl Shard {
                 let text = format!("{error}\n");
                 let kind = "text/plain; charset=utf-8";
                 append_response(error.status(), kind, &[], text.as_bytes(), keep_alive, &mut response);
-                self.complete_reply(slot, ticket, response);
+                self.complete_reply(slot, ticket, &response);
                 self.after_answer(slot);
                 return;
             }
@@ -63,9 +73,11 @@ impl Shard {
             ticket,
             keep_alive,
             style,
-            ids: entries.iter().map(|entry| entry.id).collect(),
             // Replaced by each call's own answer; seen only if a part is lost, which is an error of ours.
-            answers: vec![Err(ApiError::Internal); entries.len()],
+            calls: entries
+                .iter()
+                .map(|entry| Called { id: entry.id, answer: Err(ApiError::Internal) })
+                .collect(),
             remaining: 1,
         });
         for (call, entry) in entries.into_iter().enumerate() {
@@ -79,7 +91,7 @@ impl Shard {
 
     fn set_answer(&mut self, gather: OperationId, call: usize, answer: Result<Answer, ApiError>) {
         if let Some(gather) = self.gathers.get_mut(gather) {
-            gather.answers[call] = answer;
+            gather.calls[call].answer = answer;
         }
     }
 
@@ -222,7 +234,7 @@ impl Shard {
     pub(super) fn backend_published(&mut self, part: &Part, result: Result<Option<Position>, ClientError>) {
         let result = result.map_err(ApiError::from);
         if let Some(gather) = self.gathers.get_mut(part.gather) {
-            match (&mut gather.answers[part.call], part.channel) {
+            match (&mut gather.calls[part.call].answer, part.channel) {
                 (Ok(Answer::Broadcast(results)), Some(channel)) => results[channel] = result,
                 (answer, _) => *answer = result.map(Answer::Published),
             }
@@ -242,7 +254,7 @@ impl Shard {
     /// One shard's findings for one call.
     pub(super) fn found(&mut self, part: &Part, findings: Findings) {
         if let Some(gather) = self.gathers.get_mut(part.gather) {
-            match (&mut gather.answers[part.call], findings) {
+            match (&mut gather.calls[part.call].answer, findings) {
                 (Ok(Answer::Channels(counts)), Findings::Channels(found)) => counts.extend(found),
                 (Ok(Answer::Info(nodes)), Findings::Info { clients, users, channels, subscriptions }) => {
                     if let Some(node) = nodes.first_mut() {
@@ -269,17 +281,21 @@ impl Shard {
         if !self.connections.is_open(gather.connection) {
             return;
         }
-        let mut body = Vec::new();
-        for (id, mut answer) in gather.ids.into_iter().zip(gather.answers) {
+        let (mut body, mut response) = std::mem::take(&mut self.answer_scratch);
+        body.clear();
+        response.clear();
+        for Called { id, mut answer } in gather.calls {
             if let Ok(Answer::Channels(counts)) = &mut answer {
                 ChannelCount::merge(counts);
             }
             append_answer(gather.style, id, &answer, &mut body);
         }
-        let mut response = Vec::with_capacity(body.len() + 128);
         append_response(200, "application/json", &[], &body, gather.keep_alive, &mut response);
         let slot = gather.connection.slot;
-        self.complete_reply(slot, gather.ticket, response);
+        self.complete_reply(slot, gather.ticket, &response);
+        if response.capacity() <= KEPT_ANSWER_BYTES_MAX {
+            self.answer_scratch = (body, response);
+        }
         self.after_answer(slot);
         self.note_blocked(slot);
     }

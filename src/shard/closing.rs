@@ -106,6 +106,7 @@ impl Shard {
         cold.is_client = false;
         cold.user = Box::default();
         cold.info = None;
+        self.unread.remove(&slot);
         let held = cold.waiting.take().map(|waiting| waiting.input).unwrap_or_default();
         cold.lingers = cold.transport.answers_requests() && !cold.peer_ended;
         cold.expires_s = 0;

@@ -76,20 +76,13 @@ enum Step {
     /// Everything was taken; more is needed.
     More,
     /// An answer that needs nobody else.
-    Answer {
-        response: Vec<u8>,
-        keep_alive: bool,
-    },
-    Call {
-        target: ApiTarget,
-        body: Vec<u8>,
-        was_long: bool,
-    },
+    Answer { response: Vec<u8>, keep_alive: bool },
+    /// A request whose body lies behind its head, so many bytes.
+    CallHere { target: ApiTarget, body_bytes: usize },
+    /// A request whose body came in several pieces.
+    Call { target: ApiTarget, body: Vec<u8>, was_long: bool },
     /// Expect the body; answer `100 Continue` first if asked.
-    Body {
-        expects_continue: bool,
-        is_long: bool,
-    },
+    Body { expects_continue: bool, is_long: bool },
     Upgrade {
         codec: Codec,
         app: AppIndex,
@@ -144,9 +137,13 @@ impl Shard {
                 }
             };
             self.connections.cold_mut(slot).transport = Transport::Http(http);
-            rest = &mut rest[used..];
+            let (taken, after) = rest.split_at_mut(used);
+            rest = after;
             match step {
                 Step::More => {}
+                Step::CallHere { target, body_bytes } => {
+                    self.backend_request(slot, target, &taken[used - body_bytes..]);
+                }
                 Step::Answer { response, keep_alive } => self.answer_request(slot, &response, keep_alive),
                 Step::Call { target, body, was_long } => {
                     if was_long {
@@ -213,8 +210,8 @@ impl Shard {
         let expects_continue = head.expects_continue;
         drop(taken);
         if let Some((body, _)) = whole_body(body, &mut rest[used..]) {
-            let length = body.len();
-            return Ok((used + length, Step::Call { target, body: body.to_vec(), was_long: false }));
+            let body_bytes = body.len();
+            return Ok((used + body_bytes, Step::CallHere { target, body_bytes }));
         }
         let reader = BodyReader::new(body, self.config.limits.http_body_bytes_max as u64)?;
         let is_long = !matches!(body, Body::Length(bytes) if bytes < BULK_BODY_BYTES_MIN);

@@ -43,7 +43,7 @@ mod users;
 mod waiting;
 mod websocket;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use self::addresses::{Addresses, Share};
@@ -124,6 +124,8 @@ pub struct Shard {
     parked: Vec<ConnectionId>,
     /// Publishers that go on in the next turn, because this one has done enough for them.
     resting: Vec<ConnectionId>,
+    /// Publishers that do not read their replies.
+    unread: HashSet<Slot>,
     /// What this turn has done for publishers, in units of its own.
     publishers_work: usize,
     spilled_letters: u64,
@@ -133,8 +135,11 @@ pub struct Shard {
     counters: Snapshot,
     effects: Vec<Effect>,
     json: Json,
+    /// The last one that was needed no more: most are needed for one request.
+    spare_waiting: Option<Box<waiting::Waiting>>,
     // Scratch space, empty between inputs.
     scratch: Vec<u8>,
+    answer_scratch: (Vec<u8>, Vec<u8>),
     requests: Vec<crate::core::command::Request>,
     arguments: crate::wire::resp::Arguments,
     ready: Vec<crate::core::publication::Numbered>,
@@ -183,6 +188,7 @@ impl Shard {
             resumable: Vec::new(),
             parked: Vec::new(),
             resting: Vec::new(),
+            unread: HashSet::new(),
             publishers_work: 0,
             spilled_letters: 0,
             is_retiring: false,
@@ -191,7 +197,9 @@ impl Shard {
             counters: Snapshot::default(),
             effects: Vec::new(),
             json: Json::new(),
+            spare_waiting: None,
             scratch: Vec::new(),
+            answer_scratch: Default::default(),
             requests: Vec::new(),
             arguments: crate::wire::resp::Arguments::default(),
             ready: Vec::new(),
@@ -314,6 +322,7 @@ impl Shard {
             ("channel logs", self.channel_logs.is_empty()),
             ("parked", self.parked.is_empty()),
             ("resting", self.resting.is_empty()),
+            ("unread", self.unread.is_empty()),
             ("clients", self.counters.clients == 0),
             ("subscriptions", self.counters.subscriptions == 0),
         ];
@@ -359,7 +368,10 @@ impl Shard {
             Phase::Closing if hot.deaf => self.finish_or_close(slot),
             Phase::Open | Phase::Closing => {}
         }
-        self.replies_left(slot);
+        // Asked first, so that other connections' completions look at nothing beyond what is hot.
+        if !self.unread.is_empty() {
+            self.replies_left(slot);
+        }
     }
 
     fn letter(&mut self, source: ShardId, letter: Letter) {

@@ -183,6 +183,7 @@ impl Shard {
         }
         if self.connections.hot(slot).outbox.queued_bytes() >= UNREAD_BYTES_MAX {
             self.waiting(slot).full = true;
+            self.unread.insert(slot);
             return true;
         }
         false
@@ -191,8 +192,8 @@ impl Shard {
     /// The kernel took replies: who waited for that goes on.
     pub(super) fn replies_left(&mut self, slot: Slot) {
         let is_room = self.connections.hot(slot).outbox.queued_bytes() < UNREAD_BYTES_MAX / 2;
-        let Some(waiting) = &mut self.connections.cold_mut(slot).waiting else { return };
-        if is_room && std::mem::take(&mut waiting.full) {
+        if is_room && self.unread.remove(&slot) {
+            self.waiting(slot).full = false;
             self.note_blocked(slot);
         }
     }
@@ -459,7 +460,8 @@ impl Shard {
         }
         let slot = connection.slot;
         let version = self.resp(slot).map_or(RespVersion::default(), |resp| resp.version);
-        let mut reply = Vec::new();
+        let mut reply = std::mem::take(&mut self.scratch);
+        reply.clear();
         match result {
             Ok(subscribers) => append_reply(Reply::Integer(subscribers.into()), version, &mut reply),
             Err(error) => {
@@ -467,7 +469,8 @@ impl Shard {
                 append_reply(Reply::Error(&refusal.to_string()), version, &mut reply);
             }
         }
-        self.complete_reply(slot, ticket, reply);
+        self.complete_reply(slot, ticket, &reply);
+        self.scratch = reply;
         self.after_answer(slot);
         self.note_blocked(slot);
     }

@@ -281,11 +281,13 @@ impl Shard {
 
     /// Completes an awaited reply with an event.
     pub(super) fn complete_with(&mut self, slot: Slot, ticket: Ticket, event: &Event<'_>) {
-        let mut reply = Vec::new();
+        let mut reply = std::mem::take(&mut self.scratch);
+        reply.clear();
         if let Some(codec) = self.codec(slot) {
             codec.encode(event, &mut reply);
         }
-        self.complete_reply(slot, ticket, reply);
+        self.complete_reply(slot, ticket, &reply);
+        self.scratch = reply;
         self.note_blocked(slot);
     }
 

@@ -52,12 +52,19 @@ impl Waiting {
         true
     }
 
-    /// Completes a promised reply. An unknown ticket is ignored.
-    pub fn complete(&mut self, ticket: Ticket, reply: Vec<u8>) {
+    /// Completes a promised reply. `true`: its turn has come, and it is to be sent at once; otherwise it is kept.
+    /// An unknown ticket is ignored.
+    pub fn complete(&mut self, ticket: Ticket, reply: &[u8]) -> bool {
         let place = ticket.0.wrapping_sub(self.first) as usize;
-        if let Some(entry) = self.replies.get_mut(place) {
-            *entry = Some(reply);
+        if place == 0 && matches!(self.replies.front(), Some(None)) {
+            self.replies.pop_front();
+            self.first = self.first.wrapping_add(1);
+            return true;
         }
+        if let Some(entry) = self.replies.get_mut(place) {
+            *entry = Some(reply.to_vec());
+        }
+        false
     }
 
     /// The next reply whose turn it is.
@@ -120,8 +127,7 @@ mod tests {
         let subscribe = Subscribe { channel: "a".into(), ..Subscribe::default() };
         waiting.held.push_back(Request { tag: 2, command: Command::Subscribe(subscribe) });
         assert!(waiting.is_blocked());
-        waiting.complete(ticket, b"published".to_vec());
-        assert!(waiting.next_ready().is_some());
+        assert!(waiting.complete(ticket, b"published"));
         assert!(!waiting.is_blocked());
     }
 
@@ -131,14 +137,14 @@ mod tests {
         assert!(!waiting.queue(b"nothing is awaited"));
         let (first, second) = (waiting.promise(), waiting.promise());
         assert!(waiting.queue(b"third"));
-        waiting.complete(second, b"second".to_vec());
+        assert!(!waiting.complete(second, b"second"));
         assert_eq!(waiting.next_ready(), None);
-        waiting.complete(first, b"first".to_vec());
-        for want in ["first", "second", "third"] {
+        assert!(waiting.complete(first, b"first"));
+        for want in ["second", "third"] {
             assert_eq!(waiting.next_ready().as_deref(), Some(want.as_bytes()));
         }
         assert!(waiting.is_idle());
-        waiting.complete(first, b"late".to_vec());
+        assert!(!waiting.complete(first, b"late"));
         assert_eq!(waiting.next_ready(), None);
     }
 }

@@ -232,7 +232,8 @@ impl Shard {
 
     /// What the connection needs while something is awaited; made when first needed.
     pub(super) fn waiting(&mut self, slot: Slot) -> &mut Waiting {
-        self.connections.cold_mut(slot).waiting.get_or_insert_default()
+        let waiting = &mut self.connections.cold_mut(slot).waiting;
+        waiting.get_or_insert_with(|| self.spare_waiting.take().unwrap_or_default())
     }
 
     /// Whether a reply is promised that has not left.
@@ -245,15 +246,22 @@ impl Shard {
     }
 
     /// Completes an awaited reply; it leaves once those before it have left.
-    pub(super) fn complete_reply(&mut self, slot: Slot, ticket: Ticket, reply: Vec<u8>) {
-        self.waiting(slot).complete(ticket, reply);
-        while let Some(reply) = self.connections.cold_mut(slot).waiting.as_mut().and_then(|w| w.next_ready())
-        {
-            match self.codec(slot) {
-                Some(_) if reply.is_empty() => {}
-                Some(codec) => self.push_message(slot, codec, &reply),
-                None => self.push_bytes(slot, &[], &reply),
+    pub(super) fn complete_reply(&mut self, slot: Slot, ticket: Ticket, reply: &[u8]) {
+        if self.waiting(slot).complete(ticket, reply) {
+            self.push_reply(slot, reply);
+            while let Some(reply) =
+                self.connections.cold_mut(slot).waiting.as_mut().and_then(|w| w.next_ready())
+            {
+                self.push_reply(slot, &reply);
             }
+        }
+    }
+
+    fn push_reply(&mut self, slot: Slot, reply: &[u8]) {
+        match self.codec(slot) {
+            Some(_) if reply.is_empty() => {}
+            Some(codec) => self.push_message(slot, codec, reply),
+            None => self.push_bytes(slot, &[], reply),
         }
     }
 
@@ -294,9 +302,7 @@ impl Shard {
                 self.effects.push(Effect::Read { slot, mode });
                 self.await_pong_anew(slot);
             }
-            if self.connections.cold(slot).waiting.as_ref().is_some_and(|waiting| waiting.is_idle()) {
-                self.connections.cold_mut(slot).waiting = None;
-            }
+            self.spare_waiting = self.connections.cold_mut(slot).waiting.take_if(|waiting| waiting.is_idle());
             return;
         }
     }
