@@ -174,6 +174,19 @@ fn an_unknown_namespace_refuses_the_connect() {
 }
 
 #[test]
+fn what_comes_along_with_a_refused_connect_is_passed_over() {
+    let mut world = world();
+    world.open(A, SocketAddr::from(([127, 0, 0, 1], 4_000)));
+    world.send_all();
+    let connect = format!(r#"{{"id":1,"connect":{{"token":"{}"}}}}"#, token(r#"{"sub":"42","exp":1}"#));
+    let subscribe = r#"{"id":2,"subscribe":{"channel":"room"}}"#;
+    let got = ask(&mut world, A, &format!("{connect}\n{subscribe}"));
+    assert!(got.len() == 1 && got[0].contains("\"code\":109"), "{got:?}");
+    // What comes after the client could know is another matter.
+    assert_eq!(ask(&mut world, A, subscribe), ["close 3501"]);
+}
+
+#[test]
 fn a_user_has_a_channel_of_its_own() {
     let more = format!("[apps.centrifuge]\nuser_subscribe_to_personal = true\n{NAMESPACES}");
     let mut world = World::new("", &more);

@@ -78,7 +78,7 @@ pub struct Cold {
     pub app: u16,
     /// Authenticated: commands other than connect are served.
     pub is_client: bool,
-    /// Connect was answered with an error: whatever comes next ends the connection.
+    /// Connect was answered with an error: whatever comes next ends the connection, unless it came in the same message.
     pub is_refused: bool,
     /// A ping was sent and its pong is awaited until `heartbeat_at`.
     pub awaits_pong: bool,

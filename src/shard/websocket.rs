@@ -131,8 +131,14 @@ impl Shard {
         match step {
             Step::Requests(outcome) => {
                 let mut queue = requests.drain(..);
+                let was_refused = self.connections.cold(slot).is_refused;
                 while let Some(request) = queue.next() {
                     if self.connections.hot(slot).phase != Phase::Open {
+                        break;
+                    }
+                    // Sent along with a connect that was then refused. To end the connection for it would overtake
+                    // what the client does about the refusal.
+                    if !was_refused && self.connections.cold(slot).is_refused {
                         break;
                     }
                     if self.is_blocked(slot) {

@@ -4,7 +4,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { startBroker, until } from "./broker.mjs";
-import { Raw, WebSocket, assertClosedOnTime, hears, listen2, listen5, token } from "./clients.mjs";
+import {
+  Raw, WebSocket, assertClosedOnTime, hears, listen2, listen2protobuf, listen3, listen3protobuf, listen4, listen4protobuf,
+  listen5, listen5protobuf, token,
+} from "./clients.mjs";
 
 /** A WebSocket class that also keeps every frame that came and every close, with code, reason and time. */
 function recorded() {
@@ -40,6 +43,28 @@ describe("expiry", { concurrency: true }, () => {
       assert.ok(performance.now() - begin >= 10_000);
       assert.equal(listener.connects.length, 1, "one connection all the time");
       assert.deepEqual(listener.ends, []);
+    });
+  }
+
+  // The current ones send connect and subscribe in one frame: the subscribe must not end what connect was told to mend.
+  const returning = [
+    ["centrifuge-js 2.8.5", listen2], ["centrifuge-js 2.8.5 in Protobuf", listen2protobuf],
+    ["centrifuge-js 3", listen3], ["centrifuge-js 3 in Protobuf", listen3protobuf],
+    ["centrifuge-js 4", listen4], ["centrifuge-js 4 in Protobuf", listen4protobuf],
+    ["centrifuge-js 5", listen5], ["centrifuge-js 5 in Protobuf", listen5protobuf],
+  ];
+  for (const [name, listen] of returning) {
+    test(`${name} comes with a token that has expired, asks for another and is subscribed`, async (t) => {
+      const broker = await startBroker(t);
+      let asked = 0;
+      const another = () => { asked += 1; return token("42"); };
+      const getToken = async () => another();
+      const onRefresh = (_, answer) => answer({ status: 200, data: { token: another() } });
+      const sources = listen === listen2 || listen === listen2protobuf ? { onRefresh } : { getToken };
+      const listener = await listen(t, broker, "chat", { token: token("42", { seconds: -60 }), ...sources });
+      assert.equal(asked, 1);
+      await broker.publish("chat", 1);
+      assert.deepEqual(await hears(listener, 1), [1]);
     });
   }
 
