@@ -12,7 +12,8 @@ import { Relay } from "./relay.mjs";
 /** Everything that the conversation is about; a token is needed, for `$`. */
 export const BROKER = {
   shards: 2,
-  app: '[apps.centrifuge]\nexpired_close_delay = "1s"',
+  // A conversation lasts for more than one ping.
+  app: '[apps.centrifuge]\nexpired_close_delay = "3s"\nping_interval = "3s"\npong_timeout = "2900ms"',
   namespaces: `
 [[apps.namespaces]]
 name = "room"
@@ -28,9 +29,8 @@ allow_history_for_subscriber = true
 `,
 };
 
-/** How long the first tokens are valid, and how much longer those of the witnesses, in seconds. */
+/** How long the first tokens are valid, and how much longer those of the witnesses: ends are spread over a second. */
 const FIRST_S = 2;
-/** Ends are spread over a second, and `exp` is in whole ones. */
 const WITNESS_LATER_S = 2;
 const MISSED = 5;
 
@@ -44,16 +44,19 @@ const CHANNEL_INFO = { role: "speaker" };
  */
 export async function converse(t, broker, name, join, mayReport) {
   const channel = `$room:${name}`;
+  const news = newsOf(name);
   const relay = await Relay.open(t, broker.ports.http);
   const observer = await Observer.open(t, broker, "observer", channel);
   const tokens = await Tokens.open(t, broker, name, channel);
   const speaker = await join(t, { url: relay.websocket, channel, tokens });
 
-  // Connects and subscribes, each with a token; others are told who came.
+  // Connects and subscribes, each with a token; others are told who came. One channel the token brings along.
   const { client } = await speaker.sees("connected");
   assert.ok(client, "a client id");
   const { recovered } = await speaker.sees("subscribed");
   assert.ok(!recovered, "there was nothing to recover");
+  const given = await speaker.sees("server_subscribed");
+  assert.deepEqual([given.channel, Boolean(given.recovered)], [news, false]);
   const self = { user: name, client, conn_info: INFO, chan_info: CHANNEL_INFO };
   assert.deepEqual(await observer.sees("join", (info) => info.client === client), self);
 
@@ -69,6 +72,9 @@ export async function converse(t, broker, name, join, mayReport) {
   const first = { data: { n: 1, text: "ü\n" }, offset: 1, info: self };
   assert.deepEqual(await speaker.hears(2), [first, { data: { n: 2 }, offset: 2, info: undefined }]);
   assert.deepEqual(await observer.sees("pub", ({ offset }) => offset === 1), first);
+
+  await publish(broker, news, { n: 1 });
+  assert.deepEqual(await speaker.serverHears(1), [{ channel: news, data: { n: 1 }, offset: 1, info: undefined }]);
 
   // Asks who is there and what was said.
   assert.deepEqual(await speaker.ask("presence"), { [client]: self, [observer.info.client]: observer.info });
@@ -89,15 +95,21 @@ export async function converse(t, broker, name, join, mayReport) {
   // Is cut off, misses something, and hears it when it is back: all of it, in order, once.
   relay.cut();
   await observer.sees("leave", (info) => info.client === client);
-  for (let missed = 1; missed <= MISSED; missed++) await publish(broker, channel, { n: 3 + missed });
+  for (let missed = 1; missed <= MISSED; missed++) {
+    await publish(broker, channel, { n: 3 + missed });
+    await publish(broker, news, { n: 1 + missed });
+  }
   relay.mend();
   const again = await speaker.sees("connected");
   assert.notEqual(again.client, client);
   assert.equal((await speaker.sees("subscribed")).recovered, true);
+  assert.equal((await speaker.sees("server_subscribed")).recovered, true);
   assert.equal((await observer.sees("join", (info) => info.user === name)).client, again.client);
   await publish(broker, channel, { n: 3 + MISSED + 1 });
-  const heard = await speaker.hears(3 + MISSED + 1);
-  assert.deepEqual(heard.map(({ data, offset }) => [data.n, offset]), [...heard.keys()].map((at) => [at + 1, at + 1]));
+  await publish(broker, news, { n: 1 + MISSED + 1 });
+  for (const heard of [await speaker.hears(3 + MISSED + 1), await speaker.serverHears(1 + MISSED + 1)]) {
+    assert.deepEqual(heard.map(({ data, offset }) => [data.n, offset]), [...heard.keys()].map((at) => [at + 1, at + 1]));
+  }
 
   // Leaves.
   await speaker.ask("disconnect");
@@ -105,10 +117,13 @@ export async function converse(t, broker, name, join, mayReport) {
   await observer.sees("leave", (info) => info.client === again.client);
   const { presence } = await broker.api("presence", { channel });
   assert.deepEqual(presence, { [observer.info.client]: observer.info });
-  assert.equal(speaker.heard.length, 3 + MISSED + 1, "nothing came twice");
+  assert.deepEqual([speaker.heard.length, speaker.serverHeard.length], [3 + MISSED + 1, 1 + MISSED + 1], "nothing twice");
   const errors = speaker.left().filter(({ type, reason }) => type === "error" && !mayReport?.test(reason));
   assert.deepEqual(errors, []);
 }
+
+/** The channel that a connection token brings along. */
+const newsOf = (user) => `room:news-${user}`;
 
 /** What an SDK reports when a connection or a subscription ends. */
 const ENDS = ["connecting", "disconnected", "subscribing", "unsubscribed"];
@@ -138,9 +153,10 @@ class Tokens {
   }
 
   async connection() {
-    if (this.handedOut.connection++) return token(this.user, { info: INFO, seconds: 3_600 });
+    const claims = { info: INFO, channels: [newsOf(this.user)] };
+    if (this.handedOut.connection++) return token(this.user, { ...claims, seconds: 3_600 });
     this.#watchConnection().then(this.connectionWitness.resolve, this.connectionWitness.reject);
-    return token(this.user, { info: INFO, seconds: FIRST_S });
+    return token(this.user, { ...claims, seconds: FIRST_S });
   }
 
   /** `client`: only for SDKs of the first generation, whose tokens are for one client. */
@@ -154,14 +170,14 @@ class Tokens {
 
   /** A connection whose token expires later than the speaker's and is not refreshed: its end. */
   async #watchConnection() {
-    const raw = await Raw.open(this.t, this.broker);
+    const raw = await openAnswering(this.t, this.broker);
     await raw.ask({ id: 1, connect: { token: token("witness", { seconds: FIRST_S + WITNESS_LATER_S }) } });
     assert.equal((await raw.closed).code, 3005);
   }
 
   /** A subscription, likewise. */
   async #watchSubscription() {
-    const raw = await Raw.open(this.t, this.broker);
+    const raw = await openAnswering(this.t, this.broker);
     await raw.ask({ id: 1, connect: { token: token("witness") } });
     const channel = `$room:watched-${this.user}`;
     const grant = token("witness", { channel, seconds: FIRST_S + WITNESS_LATER_S });
@@ -176,13 +192,19 @@ class Tokens {
   }
 }
 
+/** A raw client of version 2 that answers pings. */
+async function openAnswering(t, broker) {
+  const raw = await Raw.open(t, broker);
+  raw.socket.on("message", (data) => { if (data.toString() === "{}") raw.socket.send("{}"); });
+  return raw;
+}
+
 /** A client without SDK in the channel: what others are told. */
 class Observer {
   static async open(t, broker, user, channel) {
-    const raw = await Raw.open(t, broker);
+    const raw = await openAnswering(t, broker);
     const info = { of: user };
     const { connect } = await raw.ask({ id: 1, connect: { token: token(user, { info }) } });
-    raw.socket.on("message", (data) => { if (data.toString() === "{}") raw.socket.send("{}"); });
     const observer = new Observer(raw, { user, client: connect.client, conn_info: info });
     await raw.ask({ id: 2, subscribe: { channel, token: token(user, { channel }) } });
     return observer;

@@ -14,12 +14,15 @@ const RECONNECT_MS = { min: 50, max: 200 };
 /**
  * What every speaker has in common. Events, each with its `type`: `connected` {client}, `connecting`, `disconnected`,
  * `subscribed` {recovered}, `subscribing`, `unsubscribed`, `join` {info}, `leave` {info}, `error`; publications are
- * {data, offset, info}. Data and infos are JSON, whatever travelled; an info is {user, client, conn_info, chan_info}.
+ * {data, offset, info}. Of a subscription that the server began: `server_subscribed` {channel, recovered}, publications
+ * {channel, data, offset, info}. Data and infos are JSON, whatever travelled; an info is {user, client, conn_info,
+ * chan_info}.
  */
 class Speaker {
   events = [];
   taken = [];
   heard = [];
+  serverHeard = [];
 
   report(type, more = {}) { this.events.push({ type, ...more }); }
 
@@ -36,10 +39,15 @@ class Speaker {
   left() { return this.events; }
 
   /** All publications, once there are `count`. */
-  async hears(count) {
-    const told = () => `${count} publications; heard ${JSON.stringify(this.heard)} and saw ${JSON.stringify(this.events)}`;
-    await until(() => this.heard.length >= count, told, 10_000);
-    return this.heard;
+  hears(count) { return this.#hears(count, this.heard); }
+
+  /** All publications of the subscription that the server began. */
+  serverHears(count) { return this.#hears(count, this.serverHeard); }
+
+  async #hears(count, heard) {
+    const told = () => `${count} publications; heard ${JSON.stringify(heard)} and saw ${JSON.stringify(this.events)}`;
+    await until(() => heard.length >= count, told, 10_000);
+    return heard;
   }
 }
 
@@ -61,6 +69,8 @@ export function legacySpeaker(module, form) {
     client.on("connect", ({ client: id }) => speaker.report("connected", { client: id }));
     client.on("disconnect", (context) => speaker.report(context.reconnect ? "connecting" : "disconnected", context));
     client.on("error", (context) => speaker.report("error", context));
+    client.on("subscribe", ({ channel: name, recovered }) => speaker.report("server_subscribed", { channel: name, recovered }));
+    client.on("publish", (context) => speaker.serverHeard.push({ channel: context.channel, ...publication(form, context) }));
     const told = (type) => (context) => speaker.report(type, { ...context, info: info(form, context.info) });
     const subscription = client.subscribe(channel, {
       subscribe: ({ recovered }) => speaker.report("subscribed", { recovered }),
@@ -96,6 +106,8 @@ export function modernSpeaker(module, choose, form) {
     client.on("disconnected", (context) => speaker.report("disconnected", context));
     // A relay that is cut is a transport that fails: nothing the server said.
     client.on("error", (context) => { if (context.error.code !== 2) speaker.report("error", context); });
+    client.on("subscribed", ({ channel: name, recovered }) => speaker.report("server_subscribed", { channel: name, recovered }));
+    client.on("publication", (context) => speaker.serverHeard.push({ channel: context.channel, ...publication(form, context) }));
     subscription.on("subscribed", ({ recovered }) => speaker.report("subscribed", { recovered }));
     subscription.on("subscribing", (context) => { if (context.code) speaker.report("subscribing", context); });
     for (const type of ["unsubscribed", "error"]) subscription.on(type, (context) => speaker.report(type, context));
@@ -119,7 +131,7 @@ export function modernSpeaker(module, choose, form) {
 /**
  * An SDK for another language, in a program of its own: `command` and what `setup` says as JSON. It reads questions,
  * {"id","ask","data"|"limit"}, from its input, one a line, and writes events, publications as {"type":"publication",…}
- * and answers, {"type":"answer","id","result"|"error"}, to its output.
+ * or {"type":"server_publication",…}, and answers, {"type":"answer","id","result"|"error"}, to its output.
  */
 export function programSpeaker([program, ...parameters], isProtobuf) {
   return async (t, { url, channel, tokens }) => {
@@ -138,6 +150,7 @@ export function programSpeaker([program, ...parameters], isProtobuf) {
     createInterface({ input: child.stdout }).on("line", (line) => {
       const { type, id, ...more } = JSON.parse(line);
       if (type === "publication") speaker.heard.push({ ...more, info: present(more.info) });
+      else if (type === "server_publication") speaker.serverHeard.push({ ...more, info: present(more.info) });
       else if (type !== "answer") speaker.report(type, "info" in more ? { info: present(more.info) } : { id, ...more });
       else if (more.error) waiting.get(id).reject(new Error(more.error));
       else waiting.get(id).resolve(more.result);

@@ -102,6 +102,14 @@ func connect() (*centrifuge.Client, *centrifuge.Subscription) {
 	client.OnDisconnected(func(event centrifuge.DisconnectedEvent) {
 		say("disconnected", object{"code": event.Code, "reason": event.Reason})
 	})
+	client.OnSubscribed(func(event centrifuge.ServerSubscribedEvent) {
+		say("server_subscribed", object{"channel": event.Channel, "recovered": event.Recovered})
+	})
+	client.OnPublication(func(event centrifuge.ServerPublicationEvent) {
+		told := publication(event.Publication)
+		told["channel"] = event.Channel
+		say("server_publication", told)
+	})
 	subscription, err := client.NewSubscription(setup.Channel, centrifuge.SubscriptionConfig{
 		GetToken:    func(centrifuge.SubscriptionTokenEvent) (string, error) { return token("/subscription") },
 		Recoverable: true,

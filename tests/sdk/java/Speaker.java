@@ -18,6 +18,8 @@ import io.github.centrifugal.centrifuge.LeaveEvent;
 import io.github.centrifugal.centrifuge.Options;
 import io.github.centrifugal.centrifuge.PublicationEvent;
 import io.github.centrifugal.centrifuge.ResultCallback;
+import io.github.centrifugal.centrifuge.ServerPublicationEvent;
+import io.github.centrifugal.centrifuge.ServerSubscribedEvent;
 import io.github.centrifugal.centrifuge.SubscribedEvent;
 import io.github.centrifugal.centrifuge.SubscribingEvent;
 import io.github.centrifugal.centrifuge.Subscription;
@@ -103,6 +105,18 @@ public class Speaker {
 
     @Override public void onDisconnected(Client client, DisconnectedEvent event) {
       say("disconnected", end(event.getCode(), event.getReason()));
+    }
+
+    @Override public void onSubscribed(Client client, ServerSubscribedEvent event) {
+      JsonObject told = one("recovered", GSON.toJsonTree(event.getRecovered()));
+      told.addProperty("channel", event.getChannel());
+      say("server_subscribed", told);
+    }
+
+    @Override public void onPublication(Client client, ServerPublicationEvent event) {
+      JsonObject told = publication(event.getData(), event.getOffset(), event.getInfo());
+      told.addProperty("channel", event.getChannel());
+      say("server_publication", told);
     }
   };
 

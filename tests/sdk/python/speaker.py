@@ -56,6 +56,12 @@ class OfClient(ClientEventHandler):
     async def on_disconnected(self, ctx):
         say("disconnected", code=ctx.code, reason=ctx.reason)
 
+    async def on_subscribed(self, ctx):
+        say("server_subscribed", channel=ctx.channel, recovered=ctx.recovered)
+
+    async def on_publication(self, ctx):
+        say("server_publication", channel=ctx.channel, **publication(ctx.pub))
+
 
 class OfSubscription(SubscriptionEventHandler):
     async def on_subscribed(self, ctx):
