@@ -13,7 +13,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use polycast::core::event::Body;
-use polycast::core::publication::{Payload, Publication};
+use polycast::core::publication::{AsText, Payload, Publication};
 use polycast::protocol::{Codec, Message, UpgradeRequest, Variant};
 use polycast::wire::json::Json;
 use std::hint::black_box;
@@ -66,6 +66,7 @@ fn codec(criterion: &mut Criterion) {
         time_ms: 0,
         delta: false,
         exclude: None,
+        as_text: AsText::Quoted,
     };
     let mut out = Vec::new();
     for (name, variant) in [

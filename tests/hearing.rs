@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use polycast::core::fossil::create;
 use polycast::core::ids::{Address, ConnectionId, ShardId, Slot};
-use polycast::core::publication::{Payload, Publication};
+use polycast::core::publication::{AsText, Payload, Publication};
 use polycast::shard::input::Input;
 use serde_json::{Value, json};
 
@@ -62,6 +62,7 @@ fn publication(number: u64) -> Publication {
         tags: Box::default(),
         time_ms: 0,
         exclude: None,
+        as_text: AsText::Quoted,
         delta: false,
     }
 }

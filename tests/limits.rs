@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use polycast::config::Config;
 use polycast::core::ids::Slot;
-use polycast::core::publication::{Payload, Publication};
+use polycast::core::publication::{AsText, Payload, Publication};
 use polycast::shard::input::Input;
 use polycast::shard::letter::Order;
 use polycast::wire::websocket::leading_frame;
@@ -58,6 +58,7 @@ fn numbered(number: usize) -> Arc<Publication> {
         tags: Box::default(),
         time_ms: 0,
         exclude: None,
+        as_text: AsText::Quoted,
         delta: false,
     })
 }

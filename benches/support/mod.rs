@@ -10,7 +10,7 @@ use std::sync::Arc;
 use polycast::auth::{Keys, Secret, sign};
 use polycast::config::Config;
 use polycast::core::ids::{AppIndex, ShardId, Slot};
-use polycast::core::publication::{Payload, Publication};
+use polycast::core::publication::{AsText, Payload, Publication};
 use polycast::core::time::Now;
 use polycast::engine::memory::Memory;
 use polycast::engine::{Answer, ChannelKey};
@@ -119,6 +119,14 @@ impl World {
     pub fn open(&mut self, slot: Slot, peer: SocketAddr) {
         self.input(Input::Accepted { slot, peer, entrance: Entrance::Http });
         self.receive(slot, UPGRADE);
+    }
+
+    /// A connection to another endpoint. `headers`: further lines, each with its line end.
+    pub fn open_at(&mut self, slot: Slot, target: &str, headers: &str) {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 4_000));
+        self.input(Input::Accepted { slot, peer, entrance: Entrance::Http });
+        let upgrade = String::from_utf8_lossy(UPGRADE).replacen("/connection/websocket", target, 1);
+        self.receive(slot, upgrade.replacen("\r\n\r\n", &format!("\r\n{headers}\r\n"), 1).as_bytes());
     }
 
     /// One text message from the client.
@@ -239,6 +247,7 @@ pub fn publication(bytes: usize) -> Arc<Publication> {
         tags: Box::default(),
         time_ms: 0,
         exclude: None,
+        as_text: AsText::Quoted,
         delta: false,
     })
 }

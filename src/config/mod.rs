@@ -175,7 +175,7 @@ pub struct Pusher {
     /// Clients may send to the other subscribers of private and presence channels.
     pub client_events: bool,
     /// Of one connection.
-    pub client_events_per_second: u32,
+    pub client_events_per_second: u16,
     /// Clients may sign in as users.
     pub user_authentication: bool,
     /// Users are told who of those they watch comes and goes.

@@ -2,7 +2,7 @@
 
 use super::error::ClientError;
 use super::filter::Filter;
-use super::publication::{Payload, Position};
+use super::publication::{AsText, Payload, Position};
 
 /// A command with the number its answer must carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,7 @@ pub enum Command {
     Unsubscribe {
         channel: Box<str>,
     },
-    Publish {
-        channel: Box<str>,
-        data: Payload,
-    },
+    Publish(Publish),
     /// Who is in a channel.
     Presence {
         channel: Box<str>,
@@ -42,6 +39,13 @@ pub enum Command {
     RefreshSubscription {
         channel: Box<str>,
         token: Box<str>,
+    },
+    /// Say who the user of this connection is, which so far is nobody's.
+    SignIn {
+        /// Proof of `about_user`.
+        token: Box<str>,
+        /// As the proof covers it.
+        about_user: Box<str>,
     },
     /// Application-level ping by the client.
     Ping,
@@ -67,6 +71,8 @@ pub struct Subscribe {
     pub channel: Box<str>,
     /// Proof for this very channel. Empty: none was given.
     pub token: Box<str>,
+    /// What the client wants others to know of it in the channel, as its proof covers it. Empty: nothing.
+    pub about_self: Box<str>,
     /// Recover what came after this position; an empty epoch stands for the current one. `None`: begin with what
     /// comes next.
     pub since: Option<Position>,
@@ -82,6 +88,25 @@ pub struct Subscribe {
     pub tags: Option<Filter>,
     /// Refuse with [`ClientError::UnrecoverablePosition`] instead of subscribing without recovery.
     pub refuse_unrecovered: bool,
+}
+
+/// A wish to be heard in a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    pub channel: Box<str>,
+    pub data: Payload,
+    pub as_text: AsText,
+    /// In the dialects that have names of events.
+    pub event: Option<Box<str>>,
+    /// The client itself does not hear it.
+    pub to_others: bool,
+}
+
+impl Publish {
+    /// As most dialects publish.
+    pub fn plain(channel: Box<str>, data: Payload) -> Self {
+        Self { channel, data, as_text: AsText::Quoted, event: None, to_others: false }
+    }
 }
 
 /// A wish to see what was published.

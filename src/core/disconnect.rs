@@ -32,6 +32,12 @@ pub enum Disconnect {
     InappropriateProtocol,
     PermissionDenied,
     NotAvailable,
+    /// No app has the key that the client named.
+    UnknownApp,
+    /// The page that the client runs in may not connect.
+    ForeignOrigin,
+    /// The broker cannot do at the moment what the client must not go without.
+    Overloaded,
     TooManyErrors,
     /// A backend's own code and reason.
     Custom {

@@ -1,7 +1,8 @@
 //! What clients are told, whatever they speak.
 
+use super::disconnect::Disconnect;
 use super::error::ClientError;
-use super::ids::ClientId;
+use super::ids::{ClientId, DecimalId};
 use super::publication::{ClientInfo, Numbered, Payload, Position, Publication};
 
 /// One thing to tell one client. Borrowed: encoding is the only thing done with it.
@@ -11,6 +12,8 @@ pub enum Event<'a> {
     Connected {
         tag: u32,
         client: ClientId,
+        /// The client's id in digits, in the dialects that have it so.
+        decimal: Option<DecimalId>,
         /// Seconds until the token must be refreshed by the client; `None`: it does not expire.
         expires_in_s: Option<u32>,
         /// Seconds between the server's application-level pings; 0: it sends none.
@@ -66,6 +69,12 @@ pub enum Event<'a> {
         channel: &'a str,
         expires_in_s: Option<u32>,
     },
+    /// Answer to sign-in.
+    SignedIn {
+        tag: u32,
+        /// What the client said of its user.
+        about_user: &'a str,
+    },
     /// Answer to the client's ping.
     Pong {
         tag: u32,
@@ -75,6 +84,8 @@ pub enum Event<'a> {
         tag: u32,
         channel: Option<&'a str>,
         error: ClientError,
+        /// What a developer should know of it; `None`: no more than the error says.
+        reason: Option<&'a str>,
     },
     /// A message in a subscribed channel. `offset` 0: the channel is not numbered.
     Publication {
@@ -109,6 +120,10 @@ pub enum Event<'a> {
     },
     /// The server's application-level ping, in the dialects that have one.
     Ping,
+    /// The server ends the connection; the close frame follows.
+    Ended {
+        disconnect: &'a Disconnect,
+    },
 }
 
 /// What a subscription has come to.

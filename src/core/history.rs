@@ -123,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::publication::Payload;
+    use crate::core::publication::{AsText, Payload};
 
     fn publication(number: u64) -> Arc<Publication> {
         Arc::new(Publication {
@@ -134,6 +134,7 @@ mod tests {
             time_ms: number,
             delta: false,
             exclude: None,
+            as_text: AsText::Quoted,
         })
     }
 

@@ -86,9 +86,48 @@ impl ClientIdText {
     }
 }
 
+/// The same for dialects whose ids are digits: two numbers below 2^53, shown with a point between them. Sealed like
+/// a [`ClientId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DecimalId {
+    pub first: u64,
+    pub second: u64,
+}
+
+impl DecimalId {
+    /// Reads digits, a point and digits. `None` for anything else. Numbers that are too large come out as those of
+    /// nobody.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (first, second) = text.split_once('.')?;
+        let number = |digits: &str| {
+            let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| digits.parse().unwrap_or(u64::MAX))
+        };
+        Some(Self { first: number(first)?, second: number(second)? })
+    }
+}
+
+impl std::fmt::Display for DecimalId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{}", self.first, self.second)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decimal_ids_are_digits_a_point_and_digits() {
+        let id = DecimalId { first: 12, second: (1 << 53) - 1 };
+        assert_eq!(id.to_string(), "12.9007199254740991");
+        assert_eq!(DecimalId::parse(&id.to_string()), Some(id));
+        let huge = DecimalId { first: 1, second: u64::MAX };
+        assert_eq!(DecimalId::parse("1.99999999999999999999999"), Some(huge));
+        for wrong in ["", ".", "1", "1.", ".1", "1.2.3", "+1.2", "1.-2", " 1.2", "1:2", "1.2\n", "١.٢"] {
+            assert_eq!(DecimalId::parse(wrong), None, "{wrong:?}");
+        }
+    }
 
     #[test]
     fn client_id_text_round_trips() {

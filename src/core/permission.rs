@@ -30,7 +30,8 @@ pub fn may_subscribe(channel: &str, namespace: &Namespace, who: Claimant<'_>) ->
 
 /// May the client publish into the channel? `subscribed`: it hears the channel at this moment.
 ///
-/// A channel that only some may hear can be published into only by those who hear it.
+/// A channel that only some may hear can be published into only by those who hear it. Where hearing it took a proof
+/// there is somebody who vouches for the subscriber, whether or not it is known by a name: all count as subscribers.
 pub fn may_publish(
     channel: &str,
     namespace: &Namespace,
@@ -44,7 +45,8 @@ pub fn may_publish(
     };
     let allowed = match access(channel) {
         Access::ServerToUser(_) => false,
-        Access::Token | Access::Proof | Access::Users(_) => subscribed && by_namespace,
+        Access::Proof => subscribed && (by_namespace || namespace.allow_publish_for_subscriber),
+        Access::Token | Access::Users(_) => subscribed && by_namespace,
         Access::Namespace => by_namespace,
     };
     if allowed { Ok(()) } else { Err(ClientError::PermissionDenied) }
@@ -153,6 +155,12 @@ mod tests {
         let subscriber = Namespace { allow_publish_for_subscriber: true, ..Namespace::default() };
         assert_eq!(may_publish("chat", &subscriber, user, false), DENIED);
         assert_eq!(may_publish("chat", &subscriber, user, true), Ok(()));
+        let nobody = Claimant { user: "", proven: false };
+        assert_eq!(may_publish("chat", &subscriber, nobody, true), DENIED);
+        assert_eq!(may_publish("$chat", &subscriber, nobody, true), DENIED);
+        assert_eq!(may_publish("private-a", &subscriber, nobody, true), Ok(()));
+        assert_eq!(may_publish("presence-a", &subscriber, nobody, true), Ok(()));
+        assert_eq!(may_publish("private-a", &subscriber, nobody, false), DENIED);
         let nobody = Claimant { user: "", proven: false };
         assert_eq!(may_publish("chat", &open(), nobody, true), DENIED);
     }

@@ -33,6 +33,19 @@ impl Payload {
     }
 }
 
+/// What dialects that carry data as a text put there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AsText {
+    /// The JSON text of `data`, between quotes.
+    #[default]
+    Quoted,
+    /// `data` itself, without further quotes: it was a value in such a dialect's own message, or it is a JSON string
+    /// made from a text that is not JSON.
+    Verbatim,
+    /// This text, from which `data` was made: it has line ends between its tokens.
+    Own(Box<str>),
+}
+
 /// Who a client is to others: shown in its publications, in presence, in join and leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientInfo {
@@ -49,6 +62,7 @@ pub struct ClientInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
     pub data: Payload,
+    pub as_text: AsText,
     /// Event name, in the dialects that have one.
     pub event: Option<Box<str>>,
     /// Set only if a client published it.

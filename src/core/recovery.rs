@@ -68,7 +68,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::core::publication::{Payload, Publication};
+    use crate::core::publication::{AsText, Payload, Publication};
 
     fn numbered(offset: u64) -> Numbered {
         let publication = Publication {
@@ -79,6 +79,7 @@ mod tests {
             time_ms: offset,
             delta: false,
             exclude: None,
+            as_text: AsText::Quoted,
         };
         Numbered { offset, publication: Arc::new(publication) }
     }

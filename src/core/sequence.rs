@@ -78,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::publication::Payload;
+    use crate::core::publication::{AsText, Payload};
 
     fn numbered(offset: u64) -> Numbered {
         let publication = Publication {
@@ -89,6 +89,7 @@ mod tests {
             time_ms: offset,
             delta: false,
             exclude: None,
+            as_text: AsText::Quoted,
         };
         Numbered { offset, publication: Arc::new(publication) }
     }

@@ -278,7 +278,7 @@ mod tests {
     use super::*;
     use crate::core::history::Range;
     use crate::core::ids::AppIndex;
-    use crate::core::publication::Payload;
+    use crate::core::publication::{AsText, Payload};
     use crate::engine::AskId;
 
     fn publish(memory: &mut Memory, name: &str, keep: Option<Keep>) -> Vec<Answer> {
@@ -300,6 +300,7 @@ mod tests {
             time_ms: 0,
             delta: false,
             exclude: None,
+            as_text: AsText::Quoted,
         };
         let channel = ChannelKey { app: AppIndex(0), name: name.into() };
         let mut answers = Vec::new();

@@ -4,13 +4,14 @@
 //! that hold for every dialect (may this user subscribe?) are not here but in [`crate::core`].
 
 pub mod centrifuge;
+pub mod pusher;
 
 use std::borrow::Cow;
 
 use crate::core::command::Request;
 use crate::core::disconnect::{CloseFrame, Disconnect};
 use crate::core::event::{Body, Event};
-use crate::core::publication::Publication;
+use crate::core::publication::{Payload, Publication};
 use crate::wire::json::Json;
 
 use centrifuge::{Encoding, Form, Generation};
@@ -27,11 +28,12 @@ pub enum Message<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     Centrifuge,
+    Pusher,
 }
 
 impl Dialect {
     /// All of them, in the order of [`Self::index`].
-    pub const ALL: [Self; 1] = [Self::Centrifuge];
+    pub const ALL: [Self; 2] = [Self::Centrifuge, Self::Pusher];
 
     /// How many there are: tables per dialect have this length.
     pub const COUNT: usize = Self::ALL.len();
@@ -49,6 +51,18 @@ pub enum Heartbeat {
     Application,
     /// WebSocket ping frames.
     Frame,
+    /// WebSocket ping frames, but only after silence; whatever arrives counts as the pong. Clients ask by a message of
+    /// their own after as long a silence.
+    Silence,
+}
+
+/// What proves that a client may hear a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// A token made for the subscription.
+    Token,
+    /// A signature over the connection's id and the channel's name.
+    Signature,
 }
 
 /// The key under which a publication is encoded once for all connections that share it.
@@ -58,15 +72,17 @@ pub enum Variant {
     CentrifugeV2Json,
     CentrifugeV1Protobuf,
     CentrifugeV2Protobuf,
+    Pusher,
 }
 
 impl Variant {
     /// All of them, in the order of [`Self::index`].
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::CentrifugeV1Json,
         Self::CentrifugeV2Json,
         Self::CentrifugeV1Protobuf,
         Self::CentrifugeV2Protobuf,
+        Self::Pusher,
     ];
 
     /// How many there are: tables per variant have this length.
@@ -79,6 +95,7 @@ impl Variant {
             | Self::CentrifugeV2Json
             | Self::CentrifugeV1Protobuf
             | Self::CentrifugeV2Protobuf => Dialect::Centrifuge,
+            Self::Pusher => Dialect::Pusher,
         }
     }
 
@@ -97,37 +114,48 @@ impl Variant {
         body: Body<'_>,
         out: &mut Vec<u8>,
     ) {
-        self.form().encode_publication(channel, publication, offset, body, out);
+        match self.form() {
+            Some(form) => form.encode_publication(channel, publication, offset, body, out),
+            None => pusher::encode_publication(channel, publication, out),
+        }
     }
 
     /// The channel of a publication among messages of our own making; `None`: a reply or any other push. For
     /// queues that must be thinned out.
     pub fn publication_channel(self, message: &[u8]) -> Option<Cow<'_, str>> {
-        self.form().publication_channel(message)
+        match self.form() {
+            Some(form) => form.publication_channel(message),
+            None => pusher::publication_channel(message),
+        }
     }
 
     /// Appends an event that answers no command as one message of this variant, without framing: the same for all
     /// connections that share the variant. Appends nothing where it has no such event.
     pub fn encode_push(self, event: &Event<'_>, out: &mut Vec<u8>) {
-        self.form().encode(false, event, out);
+        match self.form() {
+            Some(form) => form.encode(false, event, out),
+            None => pusher::encode(event, out),
+        }
     }
 
     /// Whether its messages travel in text frames.
     pub fn is_text(self) -> bool {
         match self {
-            Self::CentrifugeV1Json | Self::CentrifugeV2Json => true,
+            Self::CentrifugeV1Json | Self::CentrifugeV2Json | Self::Pusher => true,
             Self::CentrifugeV1Protobuf | Self::CentrifugeV2Protobuf => false,
         }
     }
 
-    fn form(self) -> Form {
+    /// Which Centrifuge form it is; `None`: it is Pusher's, which has but one.
+    fn form(self) -> Option<Form> {
         let (generation, encoding) = match self {
             Self::CentrifugeV1Json => (Generation::V1, Encoding::Json),
             Self::CentrifugeV2Json => (Generation::V2, Encoding::Json),
             Self::CentrifugeV1Protobuf => (Generation::V1, Encoding::Protobuf),
             Self::CentrifugeV2Protobuf => (Generation::V2, Encoding::Protobuf),
+            Self::Pusher => return None,
         };
-        Form { generation, encoding }
+        Some(Form { generation, encoding })
     }
 }
 
@@ -144,22 +172,35 @@ pub struct UpgradeRequest<'a> {
 
 /// A dialect's answer to an upgrade request.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct Accepted<'r> {
     pub codec: Codec,
     /// The subprotocol to confirm.
     pub subprotocol: Option<&'static str>,
+    pub app: AppNamed<'r>,
+    /// What the connection comes to as soon as it is open; `None`: it may go on.
+    pub end: Option<Disconnect>,
+}
+
+/// How a request says which app it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppNamed<'r> {
+    /// By the path's first segment, or not at all.
+    ByPath,
+    /// By the app's key. `prefix`: what stands before the dialect's own part of the path.
+    ByKey { prefix: &'r str, key: &'r str },
 }
 
 /// One connection's dialect, with the little state a dialect keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
     Centrifuge(centrifuge::Codec),
+    Pusher,
 }
 
 impl Codec {
     /// The dialect that serves this path, or `None`: nobody does. `Err`: a dialect does, but not this request.
-    pub fn for_upgrade(request: &UpgradeRequest<'_>) -> Option<Result<Accepted, UpgradeError>> {
-        centrifuge::for_upgrade(request)
+    pub fn for_upgrade<'r>(request: &UpgradeRequest<'r>) -> Option<Result<Accepted<'r>, UpgradeError>> {
+        centrifuge::for_upgrade(request).or_else(|| pusher::for_upgrade(request).map(Ok))
     }
 
     /// Reads one message and appends its commands in order. `Err` ends the connection; commands already
@@ -172,6 +213,10 @@ impl Codec {
     ) -> Result<(), Disconnect> {
         match self {
             Self::Centrifuge(codec) => codec.decode(message, json, requests),
+            Self::Pusher => {
+                pusher::decode(message, json, requests);
+                Ok(())
+            }
         }
     }
 
@@ -179,6 +224,7 @@ impl Codec {
     pub fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Centrifuge(codec) => codec.encode(event, out),
+            Self::Pusher => pusher::encode(event, out),
         }
     }
 
@@ -186,24 +232,28 @@ impl Codec {
     pub fn close_frame(&self, disconnect: &Disconnect) -> Option<CloseFrame> {
         match self {
             Self::Centrifuge(codec) => Some(codec.close_frame(disconnect)),
+            Self::Pusher => Some(pusher::close_frame(disconnect)),
         }
     }
 
     pub fn dialect(&self) -> Dialect {
         match self {
             Self::Centrifuge(_) => Dialect::Centrifuge,
+            Self::Pusher => Dialect::Pusher,
         }
     }
 
     pub fn variant(&self) -> Variant {
         match self {
             Self::Centrifuge(codec) => codec.variant(),
+            Self::Pusher => Variant::Pusher,
         }
     }
 
     pub fn heartbeat(&self) -> Heartbeat {
         match self {
             Self::Centrifuge(codec) => codec.heartbeat(),
+            Self::Pusher => Heartbeat::Silence,
         }
     }
 
@@ -211,6 +261,7 @@ impl Codec {
     pub fn takes_client_tokens(&self) -> bool {
         match self {
             Self::Centrifuge(codec) => codec.is_legacy(),
+            Self::Pusher => false,
         }
     }
 
@@ -218,8 +269,121 @@ impl Codec {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Centrifuge(codec) => codec.name(),
+            Self::Pusher => "pusher",
         }
     }
+
+    /// Whether the server speaks first: there is no connect command, and the client is nobody until it signs in.
+    pub fn greets_first(&self) -> bool {
+        match self {
+            Self::Centrifuge(_) => false,
+            Self::Pusher => true,
+        }
+    }
+
+    /// Whether a page of a foreign origin is told so after the upgrade, because its client sees nothing of a refusal
+    /// before.
+    pub fn refuses_after_upgrade(&self) -> bool {
+        match self {
+            Self::Centrifuge(_) => false,
+            Self::Pusher => true,
+        }
+    }
+
+    /// Whether clients know themselves by a [`crate::core::ids::DecimalId`].
+    pub fn has_decimal_ids(&self) -> bool {
+        match self {
+            Self::Centrifuge(_) => false,
+            Self::Pusher => true,
+        }
+    }
+
+    /// What proves that a client may hear a channel.
+    pub fn proof(&self) -> Proof {
+        match self {
+            Self::Centrifuge(_) => Proof::Token,
+            Self::Pusher => Proof::Signature,
+        }
+    }
+
+    /// Reads what a client says of its user, which was proven.
+    pub fn read_user(
+        &self,
+        text: &str,
+        limits: PersonLimits,
+        json: &mut Json,
+    ) -> Result<Person, PersonError> {
+        match self {
+            Self::Centrifuge(_) => Err(PersonError::Malformed),
+            Self::Pusher => pusher::user(text, limits, json),
+        }
+    }
+
+    /// Reads what a client says of itself in one channel, which was proven.
+    pub fn read_member(
+        &self,
+        text: &str,
+        limits: PersonLimits,
+        json: &mut Json,
+    ) -> Result<Person, PersonError> {
+        match self {
+            Self::Centrifuge(_) => Err(PersonError::Malformed),
+            Self::Pusher => pusher::member(text, limits, json),
+        }
+    }
+
+    /// Whether the dialect's clients can name the channel, by rules of their own that narrow the common ones.
+    pub fn can_name(&self, channel: &str) -> bool {
+        match self {
+            Self::Centrifuge(_) => true,
+            Self::Pusher => pusher::is_channel(channel),
+        }
+    }
+
+    /// Whether clients may publish into the channel at all.
+    pub fn can_publish_to(&self, channel: &str) -> bool {
+        match self {
+            Self::Centrifuge(_) => true,
+            Self::Pusher => pusher::takes_client_events(channel),
+        }
+    }
+
+    /// Whether a command that fails only for now ends the connection: its client would take the refusal for final.
+    pub fn ends_when_busy(&self) -> bool {
+        match self {
+            Self::Centrifuge(_) => false,
+            Self::Pusher => true,
+        }
+    }
+}
+
+/// Who a client is by the word of its app's backend, apart from tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Not empty.
+    pub id: Box<str>,
+    /// For others to see.
+    pub info: Option<Payload>,
+    /// Users whose coming and going it wants to hear of.
+    pub watches: Vec<Box<str>>,
+}
+
+/// How much may be said of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PersonLimits {
+    pub id_bytes_max: usize,
+    pub info_bytes_max: usize,
+}
+
+/// Why what is said of a person is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PersonError {
+    #[error("what is said of the user is not JSON of the right form")]
+    Malformed,
+    #[error("the user's id is missing, too long, or of characters that it must not have")]
+    Id,
+    #[error("what is said of the user is too long")]
+    TooLarge,
 }
 
 /// Why a dialect refuses an upgrade to a path it serves; answered with status 400 and this text.

@@ -10,7 +10,7 @@ use crate::api::call::{Answer, ApiError, Call, ChannelCount, Message, NodeInfo, 
 use crate::api::centrifugo::{Batch, Style, append_answer, parse};
 use crate::core::error::ClientError;
 use crate::core::ids::{AppIndex, ConnectionId, Slot};
-use crate::core::publication::{Position, Publication, Terms};
+use crate::core::publication::{AsText, Position, Publication, Terms};
 use crate::wire::http::append_response;
 
 /// Room for longer answers is given back.
@@ -176,6 +176,7 @@ impl Shard {
             time_ms: self.now.unix_ms,
             delta: message.delta,
             exclude: None,
+            as_text: AsText::Quoted,
         };
         (publication, message.terms)
     }

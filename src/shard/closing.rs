@@ -9,6 +9,7 @@ use super::connection::{NONE, Phase, Transport};
 use super::input::Effect;
 use super::letter::Notice;
 use crate::core::disconnect::Disconnect;
+use crate::core::event::Event;
 use crate::core::ids::Slot;
 use crate::wire::websocket::{Assembler, Incoming, Limits, append_close};
 
@@ -47,6 +48,7 @@ impl Shard {
             self.close_when_sent(slot);
             return;
         };
+        self.tell(slot, &Event::Ended { disconnect: &disconnect });
         let mut bytes = Vec::new();
         append_close(code, &reason, &mut bytes);
         self.push_bytes(slot, &[], &bytes);

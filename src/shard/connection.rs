@@ -84,14 +84,18 @@ pub struct Cold {
     pub awaits_pong: bool,
     /// The pong deadline was extended once because the shard itself ran late.
     pub pong_extended: bool,
+    /// Something arrived since the silence was last judged.
+    pub has_spoken: bool,
+    /// The client is to prove something by `phase_at`.
+    pub must_prove: bool,
     /// The connection is to end at `phase_at` because the broker drains.
     pub is_draining: bool,
-    /// WebSocket pings counted in the second that `pings_second` names (its low bits).
+    /// Of the second that `counted_second` names (its low bits): WebSocket pings, subscribe and unsubscribe commands,
+    /// and publications where the dialect bounds them.
     pub pings: u16,
-    pub pings_second: u8,
-    /// Subscribe and unsubscribe commands counted in the second that `subscribes_second` names (its low bits).
     pub subscribes: u16,
-    pub subscribes_second: u8,
+    pub publishes: u16,
+    pub counted_second: u8,
     /// The deadline for the request head that is arriving is set.
     pub is_head_timed: bool,
     /// The peer will send no more, but may still read.
@@ -126,6 +130,15 @@ pub struct Cold {
     pub heartbeat_at: u32,
     /// Handshake, first authentication, fragment or close.
     pub phase_at: u32,
+}
+
+impl Cold {
+    /// Counts begin anew with every second.
+    pub fn count_within(&mut self, second: u8) {
+        if self.counted_second != second {
+            (self.counted_second, self.pings, self.subscribes, self.publishes) = (second, 0, 0, 0);
+        }
+    }
 }
 
 /// Milliseconds per tick of the deadlines kept per connection: pings fall into slices of this length, and 32
@@ -245,5 +258,15 @@ impl Connections {
 
     pub fn app(&self, slot: Slot) -> AppIndex {
         AppIndex(self.cold(slot).app)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_stay_small() {
+        assert_eq!((size_of::<Hot>(), size_of::<Cold>()), (48, 136));
     }
 }

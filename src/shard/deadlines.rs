@@ -80,7 +80,9 @@ impl Shard {
             }
             Transport::Http(_) => self.request_timed_out(slot),
             Transport::WebSocket(_) if cold.is_draining => self.disconnect(slot, Disconnect::Shutdown),
-            Transport::WebSocket(_) if !cold.is_client => self.disconnect(slot, Disconnect::Stale),
+            Transport::WebSocket(_) if !cold.is_client || cold.must_prove => {
+                self.disconnect(slot, Disconnect::Stale);
+            }
             Transport::WebSocket(_) => {
                 let reason = "a fragmented message was not finished in time";
                 self.disconnect(slot, Disconnect::Transport { code: 1008, reason });
@@ -125,6 +127,13 @@ impl Shard {
             None => (0, 0),
         };
         let now_ms = self.now.monotonic_ms;
+        let cold = self.connections.cold_mut(slot);
+        if std::mem::take(&mut cold.has_spoken) && codec.heartbeat() == Heartbeat::Silence && interval_ms > 0
+        {
+            cold.awaits_pong = false;
+            self.connections.cold_mut(slot).heartbeat_at = self.tick(now_ms + u64::from(interval_ms));
+            return;
+        }
         if self.connections.cold(slot).awaits_pong {
             let late_ms = now_ms.saturating_sub(self.tick_ms(self.connections.cold(slot).heartbeat_at));
             let cold = self.connections.cold_mut(slot);
@@ -152,7 +161,7 @@ impl Shard {
             Heartbeat::Application => {
                 self.tell(slot, &Event::Ping);
             }
-            Heartbeat::Frame => {
+            Heartbeat::Frame | Heartbeat::Silence => {
                 let mut frame = Vec::with_capacity(2);
                 append_ping(&[], &mut frame);
                 self.push_bytes(slot, &[], &frame);
@@ -206,9 +215,7 @@ impl Shard {
         let second = (self.now.monotonic_ms / 1_000) as u8;
         let max = self.config.limits.pings_per_second_max;
         let cold = self.connections.cold_mut(slot);
-        if cold.pings_second != second {
-            (cold.pings_second, cold.pings) = (second, 0);
-        }
+        cold.count_within(second);
         cold.pings = cold.pings.saturating_add(1);
         max == 0 || u32::from(cold.pings) <= max
     }
@@ -216,7 +223,7 @@ impl Shard {
     /// A fragmented message must be finished in time.
     pub(super) fn watch_fragments(&mut self, slot: Slot) {
         let cold = self.connections.cold(slot);
-        if !cold.is_client || cold.is_draining {
+        if !cold.is_client || cold.is_draining || cold.must_prove {
             return;
         }
         let (is_open, is_watched) = (cold.assembler.fragmented_message_open(), cold.phase_at != 0);
@@ -224,6 +231,24 @@ impl Shard {
             self.set_phase_deadline(slot, u64::from(self.config.limits.fragment_timeout_ms));
         } else if !is_open && is_watched {
             self.connections.cold_mut(slot).phase_at = 0;
+            self.arm(slot);
+        }
+    }
+
+    /// A client without a user must prove within this time that somebody vouches for it. 0: it need not.
+    pub(super) fn demand_proof(&mut self, slot: Slot, proof_ms: u32) {
+        let cold = self.connections.cold_mut(slot);
+        if proof_ms > 0 && cold.user.is_empty() && !cold.is_draining {
+            cold.must_prove = true;
+            self.set_phase_deadline(slot, u64::from(proof_ms));
+        }
+    }
+
+    /// The client has proven something.
+    pub(super) fn note_proof(&mut self, slot: Slot) {
+        let cold = self.connections.cold_mut(slot);
+        if std::mem::take(&mut cold.must_prove) && !cold.is_draining {
+            cold.phase_at = 0;
             self.arm(slot);
         }
     }

@@ -96,8 +96,10 @@ impl Shard {
         self.users.insert(&mut self.connections, slot);
         let Some(codec) = self.codec(slot) else { return };
         self.connections.hot_mut(slot).variant = codec.variant().index() as u8;
-        let interval_ms = self.rules(slot).map_or(0, |rules| rules.ping_interval_ms);
+        let rules = self.rules(slot).map_or((0, 0), |rules| (rules.ping_interval_ms, rules.proof_ms));
+        let (interval_ms, proof_ms) = rules;
         self.schedule_first_ping(slot, interval_ms);
+        self.demand_proof(slot, proof_ms);
         if wanted.is_empty() {
             self.greet(slot, tag, &[]);
         } else {
@@ -246,9 +248,10 @@ impl Shard {
         let event = Event::Connected {
             tag,
             client: self.client_id(slot),
+            decimal: codec.has_decimal_ids().then(|| self.decimal_id(slot)),
             expires_in_s: (expires_s != 0).then(|| unix_s(u64::from(expires_s).saturating_sub(now_s))),
             ping_interval_s: match codec.heartbeat() {
-                Heartbeat::Application => interval_ms / 1_000,
+                Heartbeat::Application | Heartbeat::Silence => interval_ms / 1_000,
                 Heartbeat::Frame => 0,
             },
             data: None,

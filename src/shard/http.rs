@@ -8,8 +8,10 @@ use super::Shard;
 use super::connection::{Phase, Transport};
 use super::input::{Effect, ReadMode};
 use crate::api::authorize::authorize;
+use crate::auth::Identity;
+use crate::core::disconnect::Disconnect;
 use crate::core::ids::{AppIndex, Slot};
-use crate::protocol::{Accepted, Codec, UpgradeRequest};
+use crate::protocol::{Accepted, AppNamed, Codec, Dialect, UpgradeRequest};
 use crate::wire::forwarded::client_address;
 use crate::wire::handshake::{is_upgrade, judge};
 use crate::wire::http::{
@@ -32,6 +34,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// What every unknown path is answered with.
 const ENDPOINTS: &str = "not found; the endpoints are:\n\
     GET  /connection/websocket   WebSocket, Centrifuge clients\n\
+    GET  /app/{key}              WebSocket, Pusher clients\n\
     POST /api, /api/{method}     backend API\n\
     GET  /                       demo page\n\
     GET  /health, /ready         status\n";
@@ -89,6 +92,8 @@ enum Step {
         /// Whom the connection belongs to, a proxy's client where there is one.
         client: SocketAddr,
         response: Vec<u8>,
+        /// What the connection comes to at once.
+        end: Option<Disconnect>,
     },
 }
 
@@ -167,8 +172,13 @@ impl Shard {
                         self.answer_request(slot, &response, keep_alive);
                     }
                 }
-                Step::Upgrade { codec, app, client, response } => {
+                Step::Upgrade { codec, app, client, response, end } => {
                     self.become_websocket(slot, codec, app, client, &response);
+                    match end {
+                        Some(end) => self.disconnect(slot, end),
+                        None if codec.greets_first() => self.admit_client(slot, 0, Identity::default(), &[]),
+                        None => {}
+                    }
                     return self.read_frames(slot, rest);
                 }
             }
@@ -271,15 +281,18 @@ impl Shard {
             append_response(429, TEXT, &headers, text.as_bytes(), false, &mut response);
             return Ok(Step::Answer { response, keep_alive: false });
         }
-        let settings = &self.apps[usize::from(app.0)];
         let request = UpgradeRequest { path, query: head.query, subprotocols: &upgrade.subprotocols };
         let accepted = match Codec::for_upgrade(&request) {
             None => return Ok(text_answer(404, ENDPOINTS, false)),
             Some(Err(error)) => return Ok(text_answer(400, &format!("{error}\n"), false)),
             Some(Ok(accepted)) => accepted,
         };
-        if settings.rules(accepted.codec.dialect()).is_none() {
+        let Accepted { codec, subprotocol, app: named, mut end } = accepted;
+        let Some((app, is_refused)) = self.app_named(app, named, codec.dialect()) else {
             return Ok(text_answer(404, ENDPOINTS, false));
+        };
+        if let Some(refusal) = is_refused {
+            end = Some(refusal);
         }
         if let Some(origin) = upgrade.origin
             && !origin_allowed(origin, head.host(), &self.config.server.allowed_origins)
@@ -287,12 +300,42 @@ impl Shard {
             self.counters.refused_origin += 1;
             let origin: String = origin.chars().filter(|c| !c.is_control()).take(256).collect();
             tracing::info!(%client, origin, "refused: server.allowed_origins does not list this origin");
-            return Ok(text_answer(403, "this origin is not in server.allowed_origins\n", false));
+            if !codec.refuses_after_upgrade() {
+                return Ok(text_answer(403, "this origin is not in server.allowed_origins\n", false));
+            }
+            end.get_or_insert(Disconnect::ForeignOrigin);
         }
-        let Accepted { codec, subprotocol } = accepted;
         let mut response = Vec::with_capacity(256);
         upgrade.append_response(subprotocol, &mut response);
-        Ok(Step::Upgrade { codec, app, client, response })
+        Ok(Step::Upgrade { codec, app, client, response, end })
+    }
+
+    /// The app that a request is for, and why its dialect serves nobody there, if the client is to be told; `None`:
+    /// nothing is served at this path.
+    fn app_named(
+        &self,
+        by_path: AppIndex,
+        named: AppNamed<'_>,
+        dialect: Dialect,
+    ) -> Option<(AppIndex, Option<Disconnect>)> {
+        let has_rules = |app: AppIndex| self.apps[usize::from(app.0)].rules(dialect).is_some();
+        let (prefix, key) = match named {
+            AppNamed::ByPath => return has_rules(by_path).then_some((by_path, None)),
+            AppNamed::ByKey { prefix, key } => (prefix, key),
+        };
+        let mut apps = self.config.apps.iter().zip((0..).map(AppIndex));
+        let is_served = |prefix: &str| {
+            let mut served = self.config.apps.iter().filter_map(|app| app.pusher.as_ref());
+            served.any(|options| *options.path_prefix == *prefix)
+        };
+        match apps.find(|(app, _)| app.key.as_deref() == Some(key)) {
+            Some((app, index)) => match &app.pusher {
+                Some(options) if *options.path_prefix == *prefix => Some((index, None)),
+                Some(_) => None,
+                None => Some((index, Some(Disconnect::NotAvailable))),
+            },
+            None => is_served(prefix).then_some((by_path, Some(Disconnect::UnknownApp))),
+        }
     }
 
     fn become_websocket(
@@ -314,7 +357,7 @@ impl Shard {
         cold.client_address = Some(Box::new(client));
         cold.transport = Transport::WebSocket(codec);
         cold.app = app.0;
-        if !cold.is_draining {
+        if !cold.is_draining && !codec.greets_first() {
             self.set_phase_deadline(slot, authentication_ms);
         }
     }
@@ -342,7 +385,7 @@ impl Shard {
                 text_answer(503, "draining\n", keep_alive)
             }
             ("GET" | "HEAD", "/ready") => text_answer(200, "ready\n", keep_alive),
-            ("GET", "/connection/websocket") => {
+            ("GET", path) if path == "/connection/websocket" || path.starts_with("/app/") => {
                 text_answer(400, "this endpoint speaks WebSocket: send an upgrade request\n", keep_alive)
             }
             _ => text_answer(404, ENDPOINTS, keep_alive),

@@ -153,9 +153,9 @@ impl Shard {
             }
             // Clients cannot ask for that.
             Ok(Found::HistoryRemoved) => {
-                Event::Refused { tag, channel: Some(channel), error: ClientError::Internal }
+                Event::Refused { tag, channel: Some(channel), error: ClientError::Internal, reason: None }
             }
-            Err(error) => Event::Refused { tag, channel: Some(channel), error: *error },
+            Err(error) => Event::Refused { tag, channel: Some(channel), error: *error, reason: None },
         };
         self.complete_with(connection.slot, ticket, &event);
     }

@@ -34,6 +34,7 @@ mod resp;
 mod seal;
 mod session;
 mod settings;
+mod signature;
 mod slow;
 mod special;
 mod subscribe;
@@ -59,7 +60,7 @@ use self::settings::{AppSettings, prepare};
 use self::users::Users;
 use crate::config::Config;
 use crate::core::error::ClientError;
-use crate::core::ids::{AppIndex, ConnectionId, ShardId, Slot};
+use crate::core::ids::{Address, AppIndex, ConnectionId, DecimalId, ShardId, Slot};
 use crate::core::publication::{Publication, Terms};
 use crate::core::time::Now;
 use crate::engine::ChannelKey;
@@ -288,6 +289,12 @@ impl Shard {
     /// What waits for a connection or is in flight to it, as charged against its bound.
     pub fn queued_bytes(&self, slot: Slot) -> u32 {
         self.connections.hot(slot).outbox.queued_bytes()
+    }
+
+    /// The connection that an id in digits names, on whichever shard; `None`: this process made no such id. Whether it
+    /// is still open is for its shard to say.
+    pub fn address_of(&self, id: DecimalId) -> Option<Address> {
+        self.seal.open_decimal(id)
     }
 
     /// Open and closing sockets.

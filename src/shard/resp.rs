@@ -16,7 +16,7 @@ use crate::api::resp::{
 };
 use crate::core::error::ClientError;
 use crate::core::ids::{AppIndex, ConnectionId, Slot};
-use crate::core::publication::Publication;
+use crate::core::publication::{AsText, Publication};
 use crate::wire::resp::{CommandReader, Reply, RespVersion, append_command, append_reply};
 
 /// How long a connection may stay without its first `AUTH`.
@@ -436,6 +436,7 @@ impl Shard {
             tags: Box::default(),
             time_ms: self.now.unix_ms,
             exclude: None,
+            as_text: AsText::Quoted,
             delta: false,
         };
         let connection = self.connections.id(slot);

@@ -9,13 +9,13 @@ use super::waiting::Ticket;
 use super::{Operation, Shard};
 use crate::auth::{Identity, TokenError, log_id, verify_connection};
 use crate::core::channel::check_name;
-use crate::core::command::{Command, Connect, Request, Subscribe};
+use crate::core::command::{Command, Connect, Publish, Request, Subscribe};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::event::Event;
-use crate::core::ids::{Address, ClientId, ConnectionId, Slot};
+use crate::core::ids::{Address, ClientId, ConnectionId, DecimalId, Slot};
 use crate::core::permission::{Claimant, may_publish};
-use crate::core::publication::{Payload, Position, Publication};
+use crate::core::publication::{Position, Publication};
 
 /// A client's publication whose place in its channel is awaited.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Publishing {
 impl Shard {
     /// Carries out one command.
     pub(super) fn execute(&mut self, slot: Slot, request: Request) {
-        if self.spilled_letters > 0 && matches!(request.command, Command::Publish { .. }) {
+        if self.spilled_letters > 0 && matches!(request.command, Command::Publish(_)) {
             self.waiting(slot).held.push_front(request);
             self.park(slot);
             return;
@@ -55,16 +55,17 @@ impl Shard {
         if let Command::Subscribe(Subscribe { channel, .. }) | Command::Unsubscribe { channel } = &command
             && !self.count_subscribe(slot)
         {
-            self.refuse(slot, tag, Some(channel), ClientError::TooManyRequests);
+            self.refuse_subscribe(slot, tag, channel, ClientError::TooManyRequests);
             return;
         }
         match command {
             Command::Connect(_) => unreachable!("handled above"),
             Command::Subscribe(subscribe) => self.subscribe(slot, tag, &subscribe),
             Command::Unsubscribe { channel } => self.unsubscribe(slot, tag, &channel),
-            Command::Publish { channel, data } => self.publish(slot, tag, channel, data),
+            Command::Publish(publish) => self.publish(slot, tag, publish),
             Command::Refresh { token } => self.refresh(slot, tag, &token),
             Command::History(asked) => self.history(slot, tag, asked),
+            Command::SignIn { token, about_user } => self.sign_in(slot, tag, &token, &about_user),
             Command::Ping => self.reply(slot, &Event::Pong { tag }),
             Command::Pong => self.pong(slot),
             Command::Presence { channel } => self.presence(slot, tag, channel, Lookup::Presence),
@@ -157,7 +158,16 @@ impl Shard {
 
     /// The id by which others know the client.
     pub(super) fn client_id(&self, slot: Slot) -> ClientId {
-        self.seal.seal(Address { shard: self.id, connection: self.connections.id(slot) })
+        self.seal.seal(self.address(slot))
+    }
+
+    /// The same in digits.
+    pub(super) fn decimal_id(&self, slot: Slot) -> DecimalId {
+        self.seal.seal_decimal(self.address(slot))
+    }
+
+    fn address(&self, slot: Slot) -> Address {
+        Address { shard: self.id, connection: self.connections.id(slot) }
     }
 
     fn refresh(&mut self, slot: Slot, tag: u32, token: &str) {
@@ -204,9 +214,7 @@ impl Shard {
         let second = (self.now.monotonic_ms / 1_000) as u8;
         let max = self.config.limits.subscribes_per_second_max;
         let cold = self.connections.cold_mut(slot);
-        if cold.subscribes_second != second {
-            (cold.subscribes_second, cold.subscribes) = (second, 0);
-        }
+        cold.count_within(second);
         cold.subscribes = cold.subscribes.saturating_add(1);
         u32::from(cold.subscribes) <= max
     }
@@ -222,8 +230,10 @@ impl Shard {
         self.reply(slot, &Event::Unsubscribed { tag, channel: name });
     }
 
-    fn publish(&mut self, slot: Slot, tag: u32, channel: Box<str>, data: Payload) {
-        if let Err(error) = self.check_publish(slot, &channel, &data) {
+    fn publish(&mut self, slot: Slot, tag: u32, publish: Publish) {
+        let checked = self.check_publish(slot, &publish).and_then(|()| self.count_publish(slot));
+        let Publish { channel, data, as_text, event, to_others } = publish;
+        if let Err(error) = checked {
             self.refuse(slot, tag, Some(&channel), error);
             return;
         }
@@ -233,12 +243,13 @@ impl Shard {
         let publisher = self.client_info(slot, special.and_then(|special| special.info.clone()));
         let publication = Publication {
             data,
-            event: None,
+            as_text,
+            event,
             publisher: Some(publisher),
             tags: Box::default(),
             time_ms: self.now.unix_ms,
             delta: false,
-            exclude: None,
+            exclude: to_others.then(|| self.address(slot)),
         };
         let connection = self.connections.id(slot);
         let app = self.connections.app(slot);
@@ -248,17 +259,35 @@ impl Shard {
         self.route_publication(operation, app, &channel, Arc::new(publication), None);
     }
 
-    fn check_publish(&self, slot: Slot, name: &str, data: &Payload) -> Result<(), ClientError> {
+    fn check_publish(&self, slot: Slot, publish: &Publish) -> Result<(), ClientError> {
+        let Publish { channel: name, data, event, .. } = publish;
         let cold = self.connections.cold(slot);
         let app = &self.config.apps[usize::from(cold.app)];
         let rules = self.rules(slot).ok_or(ClientError::NotAvailable)?;
         let namespace = app.namespace(name).ok_or(ClientError::UnknownChannel)?;
         check_name(name, rules.channel_bytes_max).map_err(|_| ClientError::BadRequest)?;
-        if data.len() > self.config.limits.publication_bytes_max {
+        if !rules.may_publish || !self.codec(slot).is_some_and(|codec| codec.can_publish_to(name)) {
+            return Err(ClientError::NotAvailable);
+        }
+        let event_bytes = event.as_ref().map_or(0, |event| event.len());
+        if data.len() > rules.data_bytes_max || event_bytes > rules.event_bytes_max {
             return Err(ClientError::LimitExceeded);
         }
         let who = Claimant { user: &cold.user, proven: false };
         may_publish(name, namespace, who, self.is_subscribed(slot, name))
+    }
+
+    /// Counts a publication, where the dialect bounds them. Errors: `TooManyRequests`.
+    fn count_publish(&mut self, slot: Slot) -> Result<(), ClientError> {
+        let max = self.rules(slot).map_or(0, |rules| rules.publishes_per_second);
+        if max == 0 {
+            return Ok(());
+        }
+        let second = (self.now.monotonic_ms / 1_000) as u8;
+        let cold = self.connections.cold_mut(slot);
+        cold.count_within(second);
+        cold.publishes = cold.publishes.saturating_add(1);
+        if cold.publishes <= max { Ok(()) } else { Err(ClientError::TooManyRequests) }
     }
 
     /// The owner's answer to a client's publication.
@@ -274,7 +303,7 @@ impl Shard {
         let slot = connection.slot;
         let event = match result {
             Ok(_) => Event::Published { tag, channel },
-            Err(error) => Event::Refused { tag, channel: Some(channel), error },
+            Err(error) => Event::Refused { tag, channel: Some(channel), error, reason: None },
         };
         self.complete_with(slot, ticket, &event);
     }
@@ -308,6 +337,18 @@ impl Shard {
 
     /// Answers with an error; too many in a row end the connection.
     pub(super) fn refuse(&mut self, slot: Slot, tag: u32, channel: Option<&str>, error: ClientError) {
+        self.refuse_because(slot, tag, channel, error, None);
+    }
+
+    /// As [`Self::refuse`], with what a developer should know of it.
+    pub(super) fn refuse_because(
+        &mut self,
+        slot: Slot,
+        tag: u32,
+        channel: Option<&str>,
+        error: ClientError,
+        reason: Option<&str>,
+    ) {
         let errors_max = self.config.limits.errors_in_a_row_max;
         let cold = self.connections.cold_mut(slot);
         cold.errors = cold.errors.saturating_add(1);
@@ -322,7 +363,7 @@ impl Shard {
                 "refused: permission denied; the namespace's allow_…_for_… options decide"
             );
         }
-        self.queue_reply(slot, &Event::Refused { tag, channel, error });
+        self.queue_reply(slot, &Event::Refused { tag, channel, error, reason });
     }
 
     /// Answers a command that was carried out.

@@ -1,13 +1,15 @@
 //! An app's configuration, prepared for use: keys ready to verify with, and what every dialect's rules come to.
 
-use crate::auth::{ApiKey, Keys, Policy};
-use crate::config::{App, Centrifuge, Config};
-use crate::protocol::{Dialect, Variant};
+use crate::auth::{ApiKey, Keys, Policy, PusherKeys};
+use crate::config::{App, Centrifuge, Config, Pusher};
+use crate::protocol::{Dialect, PersonLimits, Variant};
 
 /// One app.
 #[derive(Debug)]
 pub struct AppSettings {
     pub token_keys: Option<Keys>,
+    /// What signatures are checked with.
+    pub signature_keys: Option<PusherKeys>,
     pub api_key: Option<ApiKey>,
     /// By dialect; `None`: it is off.
     rules: [Option<Rules>; Dialect::COUNT],
@@ -31,6 +33,23 @@ pub struct Rules {
     pub channels_max: usize,
     /// Every user is subscribed to `<prefix>#<user>`; `None`: nobody is.
     pub personal_channel: Option<Box<str>>,
+    /// One message of a client.
+    pub message_bytes_max: u32,
+    /// The data of a client's publication, and the name of its event.
+    pub data_bytes_max: usize,
+    pub event_bytes_max: usize,
+    /// Clients may publish, where the namespace lets them.
+    pub may_publish: bool,
+    /// Publications of one client; 0: no bound.
+    pub publishes_per_second: u16,
+    /// Clients that came without a user may sign in as one.
+    pub may_sign_in: bool,
+    /// How long a client may go without signing in or proving that it may hear a channel; 0: for ever.
+    pub proof_ms: u32,
+    /// What may be said of a user, and of a client in a channel.
+    pub people: PersonLimits,
+    /// Refusals of proofs say what had to be proven.
+    pub explains: bool,
     queue_bytes_max: u32,
 }
 
@@ -46,6 +65,7 @@ impl AppSettings {
     fn new(config: &Config, app: &App) -> Self {
         let rules = Dialect::ALL.map(|dialect| match dialect {
             Dialect::Centrifuge => app.centrifuge.as_ref().map(|options| centrifuge(config, options)),
+            Dialect::Pusher => app.pusher.as_ref().map(|options| pusher(config, options)),
         });
         let queue_bytes_max = Variant::ALL.map(|variant| {
             rules[variant.dialect().index()].as_ref().map_or(QUEUE_BYTES_MAX, |rules| rules.queue_bytes_max)
@@ -53,6 +73,11 @@ impl AppSettings {
         let (secret, previous) = (&app.token_hmac_secret_key, app.token_hmac_previous_secret_key.as_ref());
         Self {
             token_keys: secret.as_ref().and_then(|secret| Keys::new(secret, previous)),
+            signature_keys: app
+                .key
+                .as_deref()
+                .zip(app.secret.as_ref())
+                .and_then(|(key, secret)| PusherKeys::new(key, secret, app.previous_secret.as_ref())),
             api_key: app.api_key.as_ref().and_then(ApiKey::new),
             rules,
             queue_bytes_max,
@@ -81,6 +106,43 @@ fn centrifuge(config: &Config, options: &Centrifuge) -> Rules {
         channel_bytes_max: options.channel_max_length,
         channels_max: options.channel_limit,
         personal_channel: options.personal_channel.clone(),
+        message_bytes_max: config.limits.message_bytes_max,
+        data_bytes_max: config.limits.publication_bytes_max,
+        event_bytes_max: usize::MAX,
+        may_publish: true,
+        publishes_per_second: 0,
+        may_sign_in: false,
+        proof_ms: 0,
+        people: PersonLimits { id_bytes_max: 0, info_bytes_max: 0 },
+        explains: false,
+        queue_bytes_max: u32::try_from(options.queue_max_size).unwrap_or(u32::MAX),
+    }
+}
+
+fn pusher(config: &Config, options: &Pusher) -> Rules {
+    Rules {
+        // There are no tokens.
+        policy: Policy::default(),
+        allow_without_token: false,
+        authentication_ms: 0,
+        expiry_grace_ms: 0,
+        ping_interval_ms: options.activity_timeout_ms,
+        pong_timeout_ms: options.pong_timeout_ms,
+        channel_bytes_max: options.channel_max_length,
+        channels_max: options.channel_limit,
+        personal_channel: None,
+        message_bytes_max: options.message_max_size.min(config.limits.message_bytes_max),
+        data_bytes_max: options.event_data_max_size.min(config.limits.publication_bytes_max),
+        event_bytes_max: options.event_name_max_length,
+        may_publish: options.client_events,
+        publishes_per_second: options.client_events_per_second,
+        may_sign_in: options.user_authentication,
+        proof_ms: options.authorized_within_ms.unwrap_or(0),
+        people: PersonLimits {
+            id_bytes_max: options.user_id_max_length,
+            info_bytes_max: options.presence_user_max_size,
+        },
+        explains: options.debug,
         queue_bytes_max: u32::try_from(options.queue_max_size).unwrap_or(u32::MAX),
     }
 }

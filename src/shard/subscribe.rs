@@ -103,7 +103,7 @@ impl Shard {
             Err(error) => {
                 let name = self.channels.get(handle).key.name.clone();
                 match purpose {
-                    Purpose::Asked { tag } => self.refuse(slot, tag, Some(&name), error),
+                    Purpose::Asked { tag } => self.refuse_subscribe(slot, tag, &name, error),
                     Purpose::Greeting => self.greeting_refused(slot, &name, error),
                 }
                 self.release_if_unheard(handle);

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::session::unix_s;
+use super::signature::Unproven;
 use super::special::Plan;
 use super::subscribe::Purpose;
 use crate::auth::{Permission, TokenError, Wanted, verify_subscription};
@@ -12,10 +13,12 @@ use crate::core::error::ClientError;
 use crate::core::event::{DropCause, Event};
 use crate::core::ids::Slot;
 use crate::core::permission::{Claimant, may_subscribe};
+use crate::protocol::Proof;
 
 /// Why a subscribe is not carried out.
 enum Refusal {
     Error(ClientError),
+    Unproven(Unproven),
     End(Disconnect),
 }
 
@@ -30,8 +33,21 @@ impl Shard {
         let name = &*wish.channel;
         match self.check_subscribe(slot, wish) {
             Ok(plan) => self.begin_subscription(slot, Purpose::Asked { tag }, name, plan),
-            Err(Refusal::Error(error)) => self.refuse(slot, tag, Some(name), error),
+            Err(Refusal::Error(error)) => self.refuse_subscribe(slot, tag, name, error),
+            Err(Refusal::Unproven((error, reason))) => {
+                self.refuse_because(slot, tag, Some(name), error, reason.as_deref());
+            }
             Err(Refusal::End(end)) => self.disconnect(slot, end),
+        }
+    }
+
+    /// Refuses a subscribe. A dialect whose clients would take it for final has the connection begin anew instead,
+    /// where it may succeed later.
+    pub(super) fn refuse_subscribe(&mut self, slot: Slot, tag: u32, name: &str, error: ClientError) {
+        if error.is_temporary() && self.codec(slot).is_some_and(|codec| codec.ends_when_busy()) {
+            self.disconnect(slot, Disconnect::Overloaded);
+        } else {
+            self.refuse(slot, tag, Some(name), error);
         }
     }
 
@@ -42,6 +58,10 @@ impl Shard {
         let rules = self.rules(slot).ok_or(ClientError::NotAvailable)?;
         app.namespace(name).ok_or(ClientError::UnknownChannel)?;
         check_name(name, rules.channel_bytes_max).map_err(|_| ClientError::BadRequest)?;
+        let codec = self.codec(slot).ok_or(ClientError::NotAvailable)?;
+        if !codec.can_name(name) {
+            return Err(ClientError::BadRequest.into());
+        }
         if self.is_subscribed(slot, name) {
             return Err(ClientError::AlreadySubscribed.into());
         }
@@ -49,8 +69,11 @@ impl Shard {
             return Err(ClientError::LimitExceeded.into());
         }
         let mut permission = Permission::default();
-        let proven = !wish.token.is_empty();
-        if proven {
+        let proven = match codec.proof() {
+            Proof::Token => !wish.token.is_empty(),
+            Proof::Signature => self.verify_channel(slot, wish).map_err(Refusal::Unproven)?,
+        };
+        if proven && codec.proof() == Proof::Token {
             permission = self.verify_for(slot, name, &wish.token).map_err(|error| match error {
                 TokenError::ForAnother { .. } => Refusal::End(Disconnect::InvalidToken),
                 TokenError::Expired { .. } | TokenError::NotYetValid { .. } => {
@@ -69,6 +92,11 @@ impl Shard {
         if !namespace.allows_hearing(wish) {
             return Err(ClientError::NotAvailable.into());
         }
+        if proven {
+            self.note_proof(slot);
+        }
+        let namespace = &self.config.apps[usize::from(self.connections.cold(slot).app)].namespace(name);
+        let namespace = namespace.ok_or(ClientError::UnknownChannel)?;
         Ok(Plan::new(namespace, wish, permission.grant, permission.expires_s, false))
     }
 

@@ -28,6 +28,7 @@ enum Step {
 impl Shard {
     /// Takes received bytes, or keeps them while commands are held back.
     pub(super) fn receive_websocket(&mut self, slot: Slot, bytes: &mut [u8]) {
+        self.connections.cold_mut(slot).has_spoken = true;
         if !self.keep_for_later(slot, bytes) {
             self.read_frames(slot, bytes);
         }
@@ -50,7 +51,9 @@ impl Shard {
     /// Reads frames in place until the bytes are used up, a command holds back the rest, or the connection ends.
     pub(super) fn read_frames(&mut self, slot: Slot, bytes: &mut [u8]) {
         let limits = Limits {
-            message_bytes_max: self.config.limits.message_bytes_max,
+            message_bytes_max: self
+                .rules(slot)
+                .map_or(self.config.limits.message_bytes_max, |rules| rules.message_bytes_max),
             fragments_max: self.config.limits.fragments_max,
         };
         let mut rest: &mut [u8] = bytes;

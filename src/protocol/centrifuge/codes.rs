@@ -87,6 +87,9 @@ fn code_v2(disconnect: &Disconnect) -> (u16, &str) {
         Disconnect::InappropriateProtocol => (3506, "inappropriate protocol"),
         Disconnect::PermissionDenied => (3507, "permission denied"),
         Disconnect::NotAvailable => (3508, "not available"),
+        Disconnect::UnknownApp => (3501, "unknown app"),
+        Disconnect::ForeignOrigin => (3507, "origin not allowed"),
+        Disconnect::Overloaded => (3004, "overloaded"),
         Disconnect::TooManyErrors => (3509, "too many errors"),
         Disconnect::Custom { code, reason } => (*code, reason),
         Disconnect::Transport { code, reason } => (*code, reason),
@@ -108,11 +111,14 @@ fn code_v1(disconnect: &Disconnect) -> (u16, &str) {
         | Disconnect::InappropriateProtocol
         | Disconnect::PermissionDenied
         | Disconnect::NotAvailable
+        | Disconnect::UnknownApp
+        | Disconnect::ForeignOrigin
         | Disconnect::TooManyErrors => (3003, reason),
         Disconnect::NoPong => (3000, reason),
         Disconnect::TooManyRequests | Disconnect::StateInvalidated => (3011, reason),
         Disconnect::Shutdown
         | Disconnect::ServerError
+        | Disconnect::Overloaded
         | Disconnect::SubscriptionExpired
         | Disconnect::Slow
         | Disconnect::InsufficientState

@@ -1,6 +1,6 @@
 //! What both generations share on the way in: the methods and their parameters.
 
-use crate::core::command::{Command, Connect, ReadHistory, Subscribe};
+use crate::core::command::{Command, Connect, Publish, ReadHistory, Subscribe};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::filter::{Builder, Filter, Join};
@@ -91,7 +91,7 @@ fn command(method: Method, params: Option<Object<'_>>) -> Result<Command, Client
         Method::Publish => {
             let [channel, data] = read(params, ["channel", "data"])?;
             let data = without_raw_newlines(data.ok_or(ClientError::BadRequest)?.raw());
-            Ok(Command::Publish { channel: text(channel)?, data: Payload::Json(data.into()) })
+            Ok(Command::Publish(Publish::plain(text(channel)?, Payload::Json(data.into()))))
         }
         Method::Refresh => {
             let [token] = read(params, ["token"])?;
@@ -136,6 +136,7 @@ fn subscribe(params: Option<Object<'_>>) -> Result<Subscribe, ClientError> {
         )?;
     let since = Position { offset: number(offset)?, epoch: text(epoch)?.into() };
     checked(Subscribe {
+        about_self: Box::default(),
         channel: text(channel)?,
         token: text(token)?,
         since: flag(recover)?.then_some(since),

@@ -1,7 +1,7 @@
 //! Who serves this upgrade, and which generation does the client speak?
 
 use crate::core::disconnect::Disconnect;
-use crate::protocol::{Accepted, Codec as AnyCodec, UpgradeError, UpgradeRequest};
+use crate::protocol::{Accepted, AppNamed, Codec as AnyCodec, UpgradeError, UpgradeRequest};
 use crate::wire::json::Object;
 
 use super::{Codec, Encoding, Generation};
@@ -11,11 +11,11 @@ const JSON_SUBPROTOCOL: &str = "centrifuge-json";
 const PROTOBUF_SUBPROTOCOL: &str = "centrifuge-protobuf";
 
 /// See [`AnyCodec::for_upgrade`].
-pub fn for_upgrade(request: &UpgradeRequest<'_>) -> Option<Result<Accepted, UpgradeError>> {
+pub fn for_upgrade<'r>(request: &UpgradeRequest<'r>) -> Option<Result<Accepted<'r>, UpgradeError>> {
     (request.path == PATH).then(|| accept(request))
 }
 
-fn accept(request: &UpgradeRequest<'_>) -> Result<Accepted, UpgradeError> {
+fn accept<'r>(request: &UpgradeRequest<'r>) -> Result<Accepted<'r>, UpgradeError> {
     let offers = |name: &str| request.subprotocols.split(',').any(|offered| offered.trim() == name);
     // A client that offers one and does not get it back gives up.
     let subprotocol = [JSON_SUBPROTOCOL, PROTOBUF_SUBPROTOCOL].into_iter().find(|name| offers(name));
@@ -31,7 +31,8 @@ fn accept(request: &UpgradeRequest<'_>) -> Result<Accepted, UpgradeError> {
         Some(_) => return Err(UpgradeError::ProtocolVersion),
     };
     let frame_pings = parameter(request.query, "cf_ws_frame_ping_pong") == Some("true");
-    Ok(Accepted { codec: AnyCodec::Centrifuge(Codec { generation, encoding, frame_pings }), subprotocol })
+    let codec = AnyCodec::Centrifuge(Codec { generation, encoding, frame_pings });
+    Ok(Accepted { codec, subprotocol, app: AppNamed::ByPath, end: None })
 }
 
 /// The first value of a query parameter. What matters here is never percent-encoded.

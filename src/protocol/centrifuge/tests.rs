@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::command::Method;
 use super::*;
-use crate::core::command::{Command, Connect, Subscribe};
+use crate::core::command::{Command, Connect, Publish, Subscribe};
 use crate::core::error::ClientError;
 use crate::core::event::{Body, DropCause, Subscription};
 use crate::core::ids::ClientId;
-use crate::core::publication::{ClientInfo, Payload};
+use crate::core::publication::{AsText, ClientInfo, Payload};
 use crate::protocol::{Codec as AnyCodec, UpgradeError, UpgradeRequest};
 
 const CLIENT: ClientId = ClientId([0x11; 16]);
@@ -54,7 +54,7 @@ fn unsubscribe(channel: &str) -> Command {
 }
 
 fn publish(channel: &str, data: &str) -> Command {
-    Command::Publish { channel: channel.into(), data: Payload::Json(data.as_bytes().into()) }
+    Command::Publish(Publish::plain(channel.into(), Payload::Json(data.as_bytes().into())))
 }
 
 fn refresh(token: &str) -> Command {
@@ -66,7 +66,15 @@ fn json_form(generation: Generation) -> Form {
 }
 
 fn connected(expires_in_s: Option<u32>, ping_interval_s: u32) -> Event<'static> {
-    Event::Connected { tag: 1, client: CLIENT, expires_in_s, ping_interval_s, data: None, subscriptions: &[] }
+    Event::Connected {
+        tag: 1,
+        client: CLIENT,
+        decimal: None,
+        expires_in_s,
+        ping_interval_s,
+        data: None,
+        subscriptions: &[],
+    }
 }
 
 fn encoded(generation: impl Into<Option<Generation>>, event: &Event<'_>) -> String {
@@ -284,7 +292,7 @@ fn data_is_kept_byte_for_byte_but_for_line_ends() {
 #[test]
 fn replies() {
     let v = VERSION;
-    let error = |error| Event::Refused { tag: 12, channel: Some("c"), error };
+    let error = |error| Event::Refused { tag: 12, channel: Some("c"), error, reason: None };
     let table = [
         (
             connected(Some(5), 25),
@@ -363,6 +371,7 @@ fn publication(data: &str) -> Publication {
         time_ms: 1,
         delta: false,
         exclude: None,
+        as_text: AsText::Quoted,
     }
 }
 
@@ -436,7 +445,7 @@ fn error_codes() {
         (ClientError::UnrecoverablePosition, 112, "unrecoverable position", false),
     ];
     for (error, code, message, temporary) in table {
-        let event = Event::Refused { tag: 1, channel: None, error };
+        let event = Event::Refused { tag: 1, channel: None, error, reason: None };
         let plain = format!(r#"{{"id":1,"error":{{"code":{code},"message":"{message}""#);
         assert_eq!(encoded(Generation::V1, &event), format!("{plain}}}}}"));
         assert_eq!(
@@ -514,7 +523,7 @@ fn upgrades() {
     let upgrade = |path, query, subprotocols| {
         AnyCodec::for_upgrade(&UpgradeRequest { path, query, subprotocols }).map(|accepted| {
             accepted.map(|accepted| {
-                let AnyCodec::Centrifuge(codec) = accepted.codec;
+                let AnyCodec::Centrifuge(codec) = accepted.codec else { panic!("another dialect's") };
                 (codec, accepted.subprotocol)
             })
         })
@@ -605,7 +614,7 @@ fn only_publications_are_taken_for_publications() {
         Event::Subscribed { tag: 1, channel, subscription: Subscription::default() },
         Event::Unsubscribed { tag: 1, channel },
         Event::Published { tag: 1, channel },
-        Event::Refused { tag: 1, channel: Some(channel), error: ClientError::BadRequest },
+        Event::Refused { tag: 1, channel: Some(channel), error: ClientError::BadRequest, reason: None },
         Event::Pong { tag: 1 },
         Event::Ping,
         Event::Dropped { channel, cause: DropCause::Server },
@@ -679,7 +688,7 @@ proptest! {
             prop_assert!(result.is_err() || requests.len() == commands.len());
             for (tag, command) in requests {
                 prop_assert!(tag != 0 || command == Command::Pong);
-                if let Command::Publish { data: Payload::Json(data), .. } = command {
+                if let Command::Publish(Publish { data: Payload::Json(data), .. }) = command {
                     prop_assert!(!data.contains(&b'\n'));
                 }
             }

@@ -45,7 +45,15 @@ fn method(method: Option<Value<'_>>) -> Result<Method, ClientError> {
 
 pub(super) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
     match *event {
-        Event::Connected { tag, client, expires_in_s, ping_interval_s: _, data, subscriptions } => {
+        Event::Connected {
+            tag,
+            client,
+            decimal: _,
+            expires_in_s,
+            ping_interval_s: _,
+            data,
+            subscriptions,
+        } => {
             append_result(tag, b"{", out);
             append_session(client, expires_in_s, out);
             append_welcome(Generation::V1, data, subscriptions, out);
@@ -121,6 +129,8 @@ fn encode_push(event: &Event<'_>, out: &mut Vec<u8>) {
         }
         // Its clients know nothing of a moved expiry. They ping by themselves, and an empty message would mute them.
         Event::ExpiryMoved { .. } | Event::Ping => {}
+        // This dialect has no message for it.
+        Event::SignedIn { .. } | Event::Ended { .. } => {}
         Event::Connected { .. }
         | Event::Subscribed { .. }
         | Event::Unsubscribed { .. }

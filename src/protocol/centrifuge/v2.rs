@@ -46,7 +46,7 @@ pub(super) fn decode(fields: Object<'_>) -> Result<Request, Disconnect> {
 
 pub(super) fn encode(event: &Event<'_>, frame_pings: bool, out: &mut Vec<u8>) {
     match *event {
-        Event::Connected { tag, client, expires_in_s, ping_interval_s, data, subscriptions } => {
+        Event::Connected { tag, client, decimal: _, expires_in_s, ping_interval_s, data, subscriptions } => {
             append_reply(tag, "connect", out);
             out.push(b'{');
             append_session(client, expires_in_s, out);
@@ -138,6 +138,8 @@ fn encode_push(event: &Event<'_>, out: &mut Vec<u8>) {
             append_expiry(expires_in_s, out);
             out.extend_from_slice(b"}}}");
         }
+        // This dialect has no message for it.
+        Event::SignedIn { .. } | Event::Ended { .. } => {}
         Event::Connected { .. }
         | Event::Subscribed { .. }
         | Event::Unsubscribed { .. }

@@ -7,7 +7,7 @@ use super::messages::{
     ChannelRequest, ConnectRequest, FilterNode, HistoryRequest, PublishRequest, RefreshRequest,
     SubRefreshRequest, SubsEntry, SubscribeRequest,
 };
-use crate::core::command::{Command, Connect, ReadHistory, Request, Subscribe};
+use crate::core::command::{Command, Connect, Publish, ReadHistory, Request, Subscribe};
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::filter::{Builder, Filter};
@@ -117,7 +117,7 @@ fn command(method: Method, params: &[u8], json: &mut Json) -> Result<Command, Cl
         Method::Unsubscribe => Command::Unsubscribe { channel: channel(params)? },
         Method::Publish => {
             let PublishRequest { channel, data } = read(params)?;
-            Command::Publish { channel: channel.into(), data: payload(data, json)? }
+            Command::Publish(Publish::plain(channel.into(), payload(data, json)?))
         }
         Method::Presence => Command::Presence { channel: channel(params)? },
         Method::PresenceStats => Command::PresenceStats { channel: channel(params)? },
@@ -168,6 +168,7 @@ fn wishes(entries: &[Vec<u8>]) -> Result<Box<[Subscribe]>, ClientError> {
 fn subscribe(request: SubscribeRequest) -> Result<Subscribe, ClientError> {
     let since = Position { offset: request.offset, epoch: request.epoch.into() };
     checked(Subscribe {
+        about_self: Box::default(),
         channel: request.channel.into(),
         token: request.token.into(),
         since: request.recover.then_some(since),

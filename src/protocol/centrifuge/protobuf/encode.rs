@@ -19,7 +19,7 @@ use crate::protocol::centrifuge::{Generation, VERSION, codes};
 pub fn append_event(generation: Generation, frame_pings: bool, event: &Event<'_>, out: &mut Vec<u8>) {
     let answer = Answer { generation, out };
     match *event {
-        Event::Connected { tag, client, expires_in_s, ping_interval_s, data, subscriptions } => {
+        Event::Connected { tag, client, decimal: _, expires_in_s, ping_interval_s, data, subscriptions } => {
             let pings = generation == Generation::V2 && !frame_pings && ping_interval_s != 0;
             let subscription = |(channel, subscription): &(&str, Subscription<'_>)| {
                 ((*channel).to_owned(), self::subscription(generation, subscription))
@@ -82,10 +82,11 @@ pub fn append_event(generation: Generation, frame_pings: bool, event: &Event<'_>
         Event::Pong { tag } => {
             answer.append(tag, Nothing {}, |reply, result| reply.ping = Some(result));
         }
-        Event::Refused { tag, channel: _, error } => answer.append_error(tag, error),
+        Event::Refused { tag, channel: _, error, .. } => answer.append_error(tag, error),
         Event::Ping if generation == Generation::V1 || frame_pings => {}
         // An empty reply.
         Event::Ping => out.push(0),
+        Event::SignedIn { .. } | Event::Ended { .. } => {}
         Event::Publication { channel, publication, offset, body } => {
             append_push(generation, channel, publication, offset, body, out);
         }

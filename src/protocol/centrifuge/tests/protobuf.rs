@@ -188,7 +188,7 @@ fn what_is_not_json_is_kept_as_it_is() {
     ];
     for (data, want) in table {
         for (generation, frame) in commands(Method::Publish, &[field(1, "c"), field(2, data)].concat()) {
-            let want = Command::Publish { channel: "c".into(), data: want.clone() };
+            let want = Command::Publish(Publish::plain("c".into(), want.clone()));
             assert_eq!(decode_by(&mut protobuf(generation), &frame), one(4, want));
         }
     }
@@ -400,6 +400,7 @@ fn answers() {
     let event = Event::Connected {
         tag: 1,
         client: CLIENT,
+        decimal: None,
         expires_in_s: Some(9),
         ping_interval_s: 25,
         data: Some(&data),
@@ -436,7 +437,7 @@ fn short_answers() {
     let entry = format!("0a24 {} 122e {shown}", data_encoding::HEXLOWER.encode(UUID.as_bytes()));
     let presence = framed(&hex(&format!("0804 4a58 0a56 {entry}")));
     let presence_v1 = framed(&hex(&format!("0804 1a58 0a56 {entry}")));
-    let refused = |error| Event::Refused { tag: 4, channel: None, error };
+    let refused = |error| Event::Refused { tag: 4, channel: None, error, reason: None };
     let table = [
         (Event::Presence { tag: 4, channel: "c", clients: &clients }, presence, presence_v1),
         (Event::Presence { tag: 4, channel: "c", clients: &[] }, hex("04 0804 4a00"), hex("02 0804")),

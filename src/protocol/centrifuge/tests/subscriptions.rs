@@ -263,6 +263,7 @@ fn results_of_subscriptions() {
         let event = Event::Connected {
             tag: 1,
             client: CLIENT,
+            decimal: None,
             expires_in_s: Some(9),
             ping_interval_s: 25,
             data: Some(&data),

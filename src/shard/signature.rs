@@ -1,0 +1,98 @@
+//! Proofs by signature: of a channel, and of who the user is.
+//!
+//! What a signature covers begins with the connection's own id, so it proves nothing to any other. Nothing that a
+//! client says of itself is read before its signature was found right.
+
+use std::sync::Arc;
+
+use super::Shard;
+use crate::auth::SignatureError;
+use crate::auth::pusher::{channel_text, user_text};
+use crate::core::channel::{Access, access};
+use crate::core::command::Subscribe;
+use crate::core::disconnect::Disconnect;
+use crate::core::error::ClientError;
+use crate::core::event::Event;
+use crate::core::ids::Slot;
+use crate::protocol::{Person, PersonError, PersonLimits};
+
+/// Why a proof is none, and what a developer should know of it.
+pub type Unproven = (ClientError, Option<String>);
+
+impl Shard {
+    /// Whether the client has proven that it may hear the channel; where no proof is needed it has not.
+    pub(super) fn verify_channel(&mut self, slot: Slot, wish: &Subscribe) -> Result<bool, Unproven> {
+        if access(&wish.channel) != Access::Proof {
+            return Ok(false);
+        }
+        let text = channel_text(&self.decimal_id(slot).to_string(), &wish.channel, &wish.about_self);
+        match self.verify_signature(slot, &wish.token, &text) {
+            Ok(()) => Ok(true),
+            Err(error) => Err((ClientError::PermissionDenied, self.explain(slot, error, &text))),
+        }
+    }
+
+    fn verify_signature(&mut self, slot: Slot, auth: &str, text: &str) -> Result<(), SignatureError> {
+        let app = &self.apps[usize::from(self.connections.cold(slot).app)];
+        let verified = match &app.signature_keys {
+            Some(keys) => keys.verify(auth, text),
+            None => Err(SignatureError::BadSignature),
+        };
+        if let Err(error) = verified {
+            self.counters.count_auth_failure(match error {
+                SignatureError::Missing => "no_token",
+                SignatureError::Malformed => "malformed",
+                SignatureError::ForeignKey | SignatureError::BadSignature => "bad_signature",
+            });
+            tracing::info!(connection = %self.name(slot), reason = %error, "a signature was refused");
+        }
+        verified
+    }
+
+    /// What was wrong with a signature. Which text had to be signed is for development only, and what the signature
+    /// should have been is for nobody.
+    fn explain(&self, slot: Slot, error: SignatureError, text: &str) -> Option<String> {
+        let explains = self.rules(slot).is_some_and(|rules| rules.explains);
+        Some(if explains { format!("{error}; the text to sign is {text:?}") } else { error.to_string() })
+    }
+
+    /// A client says who its user is.
+    pub(super) fn sign_in(&mut self, slot: Slot, tag: u32, auth: &str, about_user: &str) {
+        let Some(limits) = self.rules(slot).filter(|rules| rules.may_sign_in).map(|rules| rules.people)
+        else {
+            return self.refuse(slot, tag, None, ClientError::NotAvailable);
+        };
+        let text = user_text(&self.decimal_id(slot).to_string(), about_user);
+        if let Err(error) = self.verify_signature(slot, auth, &text) {
+            let reason = self.explain(slot, error, &text);
+            self.refuse_because(slot, tag, None, ClientError::PermissionDenied, reason.as_deref());
+            // Otherwise its client would wait for ever.
+            return self.disconnect(slot, Disconnect::InvalidToken);
+        }
+        let Person { id, info, .. } = match self.read_user(slot, about_user, limits) {
+            Ok(user) => user,
+            Err(error) => {
+                let reason = error.to_string();
+                self.refuse_because(slot, tag, None, ClientError::BadRequest, Some(&reason));
+                return self.disconnect(slot, Disconnect::InvalidToken);
+            }
+        };
+        let user = &self.connections.cold(slot).user;
+        if user.is_empty() {
+            let cold = self.connections.cold_mut(slot);
+            cold.user = id;
+            cold.info = info.map(Arc::new);
+            self.users.insert(&mut self.connections, slot);
+            self.note_proof(slot);
+        } else if *user != id {
+            let reason = "the connection is another user's already";
+            return self.refuse_because(slot, tag, None, ClientError::BadRequest, Some(reason));
+        }
+        self.reply(slot, &Event::SignedIn { tag, about_user });
+    }
+
+    fn read_user(&mut self, slot: Slot, text: &str, limits: PersonLimits) -> Result<Person, PersonError> {
+        let codec = self.codec(slot).ok_or(PersonError::Malformed)?;
+        codec.read_user(text, limits, &mut self.json)
+    }
+}
