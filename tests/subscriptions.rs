@@ -208,6 +208,100 @@ fn a_cache_brings_the_latest_publication() {
 }
 
 #[test]
+fn a_cache_may_bring_it_unasked() {
+    let more = format!("{NAMESPACES}\nauto_cache_recover = true\n");
+    let mut world = World::new("", &more);
+    connect(&mut world, B, r#"{"sub":"43"}"#, "");
+    connect(&mut world, A, r#"{"sub":"42"}"#, "");
+    // Whoever did not ask is not told of a failure, and cannot be refused for it.
+    let first = ask(&mut world, A, r#"{"id":2,"subscribe":{"channel":"cache:a","flag":2}}"#);
+    assert!(first[0].contains("\"epoch\"") && !first[0].contains("recover\":false"), "{first:?}");
+    assert!(!first[0].contains("was_recovering"), "{first:?}");
+    let epoch = first[0].split("\"epoch\":\"").nth(1).expect("an epoch")[..8].to_owned();
+    ask(&mut world, A, r#"{"id":3,"unsubscribe":{"channel":"cache:a"}}"#);
+    for number in 1..=2 {
+        ask(&mut world, B, &format!(r#"{{"id":9,"publish":{{"channel":"cache:a","data":{number}}}}}"#));
+    }
+    let got = ask(&mut world, A, r#"{"id":4,"subscribe":{"channel":"cache:a"}}"#);
+    assert!(got[0].contains("\"data\":2") && !got[0].contains("\"data\":1"), "{got:?}");
+    assert!(got[0].contains("\"recovered\":true"), "{got:?}");
+    // Who says what it has is not sent it once more.
+    ask(&mut world, A, r#"{"id":5,"unsubscribe":{"channel":"cache:a"}}"#);
+    let more = format!(r#""recover":true,"offset":2,"epoch":"{epoch}""#);
+    let got = ask(&mut world, A, &format!(r#"{{"id":6,"subscribe":{{"channel":"cache:a",{more}}}}}"#));
+    assert!(got[0].contains("\"recovered\":true") && !got[0].contains("\"data\""), "{got:?}");
+    // And for subscriptions that the client did not ask for.
+    world.input(Input::ReceiveEnded { slot: B });
+    heard(&mut world, B);
+    world.input(Input::Closed { slot: B });
+    let (answer, _) = connect(&mut world, B, r#"{"sub":"43","channels":["cache:a"]}"#, "");
+    assert!(answer[0].contains("\"data\":2"), "{answer:?}");
+}
+
+/// Two clients in a channel whose position is watched: one that asked to be there, and one that was put there.
+fn watched() -> World {
+    let quiet = "[apps.centrifuge]\nping_interval = \"3600s\"\nchannel_position_check_delay = \"20s\"\n";
+    let mut world = World::new("", &format!("{quiet}{NAMESPACES}"));
+    connect(&mut world, A, r#"{"sub":"42"}"#, "");
+    ask(&mut world, A, r#"{"id":2,"subscribe":{"channel":"kept:a"}}"#);
+    connect(&mut world, B, r#"{"sub":"43","channels":["kept:a"]}"#, "");
+    world
+}
+
+fn wait_for_check(world: &mut World, ms: u64) {
+    world.advance(ms);
+    world.input(Input::Timers { pending_receives: false });
+}
+
+#[test]
+fn a_lost_publication_is_found_in_a_quiet_channel() {
+    let mut world = watched();
+    world.loses_deliveries = true;
+    for number in 1..=2 {
+        world.say(A, &format!(r#"{{"id":9,"publish":{{"channel":"kept:a","data":{number}}}}}"#));
+    }
+    world.loses_deliveries = false;
+    let before = heard(&mut world, A);
+    assert!(before.iter().all(|message| !message.contains("push")), "{before:?}");
+    // Perhaps they are only late: until the next time.
+    wait_for_check(&mut world, 20_000);
+    wait_for_check(&mut world, 19_000);
+    assert_eq!(heard(&mut world, A), [""; 0]);
+    wait_for_check(&mut world, 1_000);
+    let heard_by = world.all_heard();
+    for slot in [A, B] {
+        let messages = &heard_by[&slot.0];
+        let is = |message: &str, offset: u64| message.contains(&format!("\"offset\":{offset}"));
+        assert!(messages.len() == 2 && is(&messages[0], 1) && is(&messages[1], 2), "{messages:?}");
+    }
+    // Nothing is wrong any more, however often it is looked.
+    for _ in 0..3 {
+        wait_for_check(&mut world, 20_000);
+    }
+    assert!(world.all_heard().is_empty());
+    for slot in [A, B] {
+        world.input(Input::ReceiveEnded { slot });
+        heard(&mut world, slot);
+        world.close(slot);
+    }
+    assert!(world.leftovers().is_empty(), "{:?}", world.leftovers());
+}
+
+#[test]
+fn a_stream_that_began_anew_ends_its_subscriptions() {
+    let mut world = watched();
+    world.engine_restarts();
+    wait_for_check(&mut world, 20_000);
+    let heard_by = world.all_heard();
+    let dropped =
+        r#"{"push":{"channel":"kept:a","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#;
+    assert_eq!(heard_by[&A.0], [dropped]);
+    assert_eq!(heard_by[&B.0], ["close 3010"]);
+    let again = ask(&mut world, A, r#"{"id":3,"subscribe":{"channel":"kept:a"}}"#);
+    assert!(again[0].contains("\"epoch\""), "{again:?}");
+}
+
+#[test]
 fn history_is_read_by_subscribers() {
     let mut world = world();
     connect(&mut world, A, r#"{"sub":"42"}"#, "");

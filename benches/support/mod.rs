@@ -41,6 +41,8 @@ pub struct World {
     pub shard: Shard,
     pub now: Now,
     memory: Memory,
+    /// What the engine delivers does not arrive.
+    pub loses_deliveries: bool,
     effects: Vec<Effect>,
     answers: Vec<Answer>,
     batches: Vec<(Slot, u32)>,
@@ -70,6 +72,7 @@ impl World {
             shard: Shard::new(ShardId(0), &founding, Arc::new(config), now),
             now,
             memory: Memory::new(5),
+            loses_deliveries: false,
             effects: Vec::new(),
             answers: Vec::new(),
             batches: Vec::new(),
@@ -101,7 +104,9 @@ impl World {
         match effect {
             Effect::Ask(ask) => {
                 self.memory.handle(self.now.monotonic_ms, ask, &mut self.answers);
-                for answer in self.answers.drain(..) {
+                let loses = self.loses_deliveries;
+                let arrives = |answer: &Answer| !(loses && matches!(answer, Answer::Delivery { .. }));
+                for answer in self.answers.drain(..).filter(arrives) {
                     self.shard.handle(self.now, Input::Engine(answer), &mut self.effects);
                 }
             }
@@ -109,6 +114,11 @@ impl World {
             Effect::Read { slot, mode } => self.reads.push((slot, mode)),
             _ => {}
         }
+    }
+
+    /// The engine has lost everything, and remembers not even who listens.
+    pub fn engine_restarts(&mut self) {
+        self.memory = Memory::new(6);
     }
 
     pub fn receive(&mut self, slot: Slot, bytes: &[u8]) {

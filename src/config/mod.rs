@@ -148,6 +148,7 @@ pub struct Centrifuge {
     pub pong_timeout_ms: u32,
     pub stale_close_delay_ms: u32,
     pub expired_close_delay_ms: u32,
+    pub channel_position_check_delay_ms: u32,
     pub channel_max_length: usize,
     /// Subscriptions of one connection.
     pub channel_limit: usize,

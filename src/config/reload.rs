@@ -122,6 +122,7 @@ fn centrifuge_difference(old: &Centrifuge, new: &Centrifuge, differs: &mut impl 
         pong_timeout_ms,
         stale_close_delay_ms,
         expired_close_delay_ms,
+        channel_position_check_delay_ms: _,
         channel_max_length: _,
         channel_limit: _,
         queue_max_size: _,

@@ -262,6 +262,13 @@ fn refusals_name_the_key_and_what_to_do() {
             "apps.0.namespaces.0.allowed_delta_types: \"fossil\" is not possible; only channels with a history",
         ),
         (
+            app(
+                "[[apps.namespaces]]\nname = \"\"\nhistory_size = 1\nhistory_ttl = 9\nauto_cache_recover = true\n\
+                 force_recovery_mode = \"cache\"",
+            ),
+            "apps.0.namespaces.0.auto_cache_recover: \"true\" is not possible; set force_recovery = true and",
+        ),
+        (
             app("[[apps.namespaces]]\nname = \"\"\nhistory_size = 1"),
             "apps.0.namespaces.0.history_ttl: history needs both",
         ),

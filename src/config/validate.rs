@@ -312,6 +312,11 @@ fn centrifuge(table: &Table, raw: &RawCentrifuge) -> Result<Centrifuge, ConfigEr
         pong_timeout_ms,
         stale_close_delay_ms: table.ms("stale_close_delay", raw.stale_close_delay, 100..=HOUR_MS)?,
         expired_close_delay_ms: table.ms("expired_close_delay", raw.expired_close_delay, 0..=DAY_MS)?,
+        channel_position_check_delay_ms: table.ms(
+            "channel_position_check_delay",
+            raw.channel_position_check_delay,
+            1_000..=HOUR_MS,
+        )?,
         channel_max_length: table.number("channel_max_length", raw.channel_max_length, 1..=4_096, "bytes")?,
         channel_limit: table.number("channel_limit", raw.channel_limit, 1..=100_000, "channels")?,
         queue_max_size: table.number("queue_max_size", raw.queue_max_size, 4_096..=1_024 * MIB, "bytes")?,
@@ -462,6 +467,11 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
             return Err(table.value(name, value, want));
         }
     }
+    let recovers_cache = raw.force_recovery && matches!(raw.force_recovery_mode, super::raw::RawMode::Cache);
+    if raw.auto_cache_recover && !recovers_cache {
+        let want = "set force_recovery = true and force_recovery_mode = \"cache\" too";
+        return Err(table.value("auto_cache_recover", "true", want));
+    }
     if history_size > 0 && slow_consumer != SlowConsumer::Disconnect {
         return Err(ConfigError::LossyWithHistory { key: table.key("slow_consumer") });
     }
@@ -484,6 +494,7 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
         allow_recovery: raw.allow_recovery,
         force_recovery: raw.force_recovery,
         force_recovery_mode: raw.force_recovery_mode.into(),
+        auto_cache_recover: raw.auto_cache_recover,
         allow_tags_filter: raw.allow_tags_filter,
         allow_fossil_delta: !raw.allowed_delta_types.is_empty(),
         delta_publish: raw.delta_publish,

@@ -44,6 +44,8 @@ pub struct Namespace {
     /// Clients can recover whether they ask for it or not.
     pub force_recovery: bool,
     pub force_recovery_mode: Mode,
+    /// The latest publication is recovered for everybody who subscribes, whether asked for or not.
+    pub auto_cache_recover: bool,
     /// Clients may ask for those publications alone whose tags match a filter.
     pub allow_tags_filter: bool,
     /// Clients whose gaps are watched for may ask for differences between publications.

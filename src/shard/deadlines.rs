@@ -33,6 +33,7 @@ impl Shard {
             self.deadline(Slot(slot), pending_receives);
         }
         self.due = due;
+        self.check_positions();
     }
 
     fn deadline(&mut self, slot: Slot, pending_receives: bool) {

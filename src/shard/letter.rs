@@ -28,12 +28,7 @@ pub struct OperationId {
 #[derive(Debug)]
 pub enum Letter {
     /// To the owner: this shard wants the channel's publications, for the client that waits on `operation`.
-    Join {
-        operation: OperationId,
-        channel: ChannelKey,
-        /// `None`: the client does not ask for what it missed.
-        recover: Option<Box<Recover>>,
-    },
+    Join { operation: OperationId, channel: ChannelKey, wants: Wants },
     /// From the owner, in the lane that carries publications: what came before is in the past, what comes
     /// after is new.
     /// `Ok(None)`: the channel is not numbered.
@@ -87,6 +82,15 @@ pub enum Found {
     HistoryRemoved,
     Presence(Vec<ClientInfo>),
     PresenceStats(PresenceStats),
+}
+
+/// What a join asks for beyond the channel's publications.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// `None`: the client does not ask for what it missed.
+    pub recover: Option<Box<Recover>>,
+    /// The client relies on missing nothing from here on.
+    pub is_positioned: bool,
 }
 
 /// What a client wants to recover.

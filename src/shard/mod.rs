@@ -27,6 +27,7 @@ mod lookup;
 mod operations;
 pub mod outbox;
 mod owner;
+mod positions;
 mod preface;
 mod presence;
 mod recovering;
@@ -55,6 +56,7 @@ use self::letter::{Letter, Notice, OperationId, Order, Published};
 use self::operations::Operations;
 use self::outbox::{Chunks, Log, Range};
 use self::owner::Asked;
+use self::positions::PositionChecks;
 use self::seal::Seal;
 use self::settings::{AppSettings, prepare};
 use self::users::Users;
@@ -108,6 +110,7 @@ pub struct Shard {
     gathers: Operations<backend::Gather>,
     asks: Operations<Asked>,
     wheel: Wheel,
+    position_checks: PositionChecks,
     chunks: Chunks,
     /// Channels with a log of their own.
     channel_logs: Vec<channels::ChannelLog>,
@@ -180,6 +183,7 @@ impl Shard {
             gathers: Operations::default(),
             asks: Operations::default(),
             wheel: Wheel::new(now.monotonic_ms),
+            position_checks: PositionChecks::default(),
             chunks: Chunks::default(),
             channel_logs: Vec::new(),
             shared_logs: Default::default(),
@@ -260,7 +264,7 @@ impl Shard {
 
     /// When [`Input::Timers`] should come, in monotonic milliseconds; `None`: nothing is due ever.
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        self.wheel.next_due_ms()
+        self.wheel.next_due_ms().into_iter().chain(self.position_checks.next_due_ms()).min()
     }
 
     /// How many letters found their lane full. While there are any, no publication is taken.
@@ -325,6 +329,7 @@ impl Shard {
             ("gathers", self.gathers.is_empty()),
             ("asks", self.asks.is_empty()),
             ("timers", self.wheel.is_empty()),
+            ("position checks", self.position_checks.is_empty()),
             ("chunks", self.chunks.in_use_count() == 0),
             ("channel logs", self.channel_logs.is_empty()),
             ("parked", self.parked.is_empty()),
@@ -383,8 +388,8 @@ impl Shard {
 
     fn letter(&mut self, source: ShardId, letter: Letter) {
         match letter {
-            Letter::Join { operation, channel, recover } => {
-                self.owner_join(source, operation, &channel, recover);
+            Letter::Join { operation, channel, wants } => {
+                self.owner_join(source, operation, &channel, wants);
             }
             Letter::Joined { operation, result } => self.joined(operation, result),
             Letter::Leave { channel } => self.owner_leave(source, &channel),

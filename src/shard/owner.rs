@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::input::Effect;
-use super::letter::{Admission, Delivery, Found, Letter, OperationId, Published, Recover};
+use super::letter::{Admission, Delivery, Found, Letter, OperationId, Published, Recover, Wants};
+use super::positions::Check;
 use super::recovering::Recovering;
 use super::subscribe::Outcome;
 use crate::core::error::ClientError;
 use crate::core::event::Recovery;
 use crate::core::history::{Range, leaves_gap};
 use crate::core::ids::ShardId;
-use crate::core::publication::{Numbered, Position, Publication, Terms};
+use crate::core::publication::{Epoch, Numbered, Position, Publication, Terms};
 use crate::core::sequence::{Arrival, Sequence};
 use crate::engine::{Answer, Ask, AskId, ChannelKey, EngineError, Keep, Stream};
 
@@ -42,10 +43,12 @@ pub struct Owner {
     asked: Option<AskId>,
     /// Attempts to fill a gap that the engine could not serve.
     failures: u8,
+    /// Whether the channel is up to date is looked at now and then; `None`: nobody relies on that.
+    pub check: Option<Check>,
 }
 
 /// A join that waits for the channel to go live.
-type Waiting = (ShardId, OperationId, Option<Box<Recover>>);
+type Waiting = (ShardId, OperationId, Wants);
 
 impl Owner {
     /// The place up to which publications were handed out; `None`: the channel is not numbered.
@@ -73,6 +76,8 @@ pub enum Asked {
     Start { channel: ChannelKey },
     /// What is missing between two deliveries.
     Fill { channel: ChannelKey },
+    /// Whether anything is missing without anybody having noticed. `epoch`: of the stream that is followed.
+    Check { channel: ChannelKey, epoch: Epoch },
 }
 
 pub(super) fn ask_id(id: OperationId) -> AskId {
@@ -98,16 +103,16 @@ impl Shard {
         source: ShardId,
         operation: OperationId,
         key: &ChannelKey,
-        recover: Option<Box<Recover>>,
+        wants: Wants,
     ) {
         let handle = self.channels.find_or_insert(key.app, &key.name);
         let channel = self.channels.get_mut(handle);
         if channel.is_live {
-            self.admit(source, operation, handle, recover);
+            self.admit(source, operation, handle, wants);
             return;
         }
         let owner = channel.owner.get_or_insert_default();
-        owner.waiting.push((source, operation, recover));
+        owner.waiting.push((source, operation, wants));
         if owner.asked.is_none() {
             let key = channel.key.clone();
             let id = ask_id(self.asks.begin(Asked::Subscribe { channel: key.clone() }));
@@ -117,9 +122,12 @@ impl Shard {
     }
 
     /// The channel is live: the shard hears it from the answer on.
-    fn admit(&mut self, source: ShardId, operation: OperationId, handle: u32, recover: Option<Box<Recover>>) {
+    fn admit(&mut self, source: ShardId, operation: OperationId, handle: u32, wants: Wants) {
         let position = self.channels.get(handle).owner.as_ref().and_then(|owner| owner.position());
-        if let Some(recover) = recover.filter(|_| position.is_some())
+        if wants.is_positioned {
+            self.watch_position(handle);
+        }
+        if let Some(recover) = wants.recover.filter(|_| position.is_some())
             && self.begin_recovery(source, operation, handle, &recover)
         {
             return;
@@ -180,6 +188,9 @@ impl Shard {
         let was_live = channel.is_live;
         self.close_channel_log(handle);
         let channel = self.channels.remove(handle);
+        if let Some(check) = channel.owner.as_ref().and_then(|owner| owner.check.as_ref()) {
+            self.position_checks.remove(check);
+        }
         if was_live {
             self.effects.push(Effect::Ask(Ask::Unsubscribe { channel: channel.key }));
         }
@@ -261,6 +272,7 @@ impl Shard {
                 Some(Asked::Recover { channel, source, operation, recover }) => {
                     self.recovery_read(id, &channel, (source, operation), &recover, result);
                 }
+                Some(Asked::Check { channel, epoch }) => self.position_checked(&channel, &epoch, result),
                 Some(Asked::Lookup { source, operation }) => {
                     self.answer_lookup(source, operation, result.map(Found::History).map_err(client_error));
                 }
@@ -342,8 +354,8 @@ impl Shard {
             channel.owner.as_mut().map(|owner| std::mem::take(&mut owner.waiting)).unwrap_or_default();
         // Held open by a join of its own: an answer below may find its client gone and leave again.
         channel.joining += 1;
-        for (source, operation, recover) in waiting {
-            self.admit(source, operation, handle, recover);
+        for (source, operation, wants) in waiting {
+            self.admit(source, operation, handle, wants);
         }
         let channel = self.channels.get_mut(handle);
         channel.joining -= 1;
@@ -405,7 +417,7 @@ impl Shard {
         }
     }
 
-    fn after_arrival(&mut self, handle: u32, arrival: Arrival) {
+    pub(super) fn after_arrival(&mut self, handle: u32, arrival: Arrival) {
         let Some(owner) = &self.channels.get(handle).owner else { return };
         match arrival {
             Arrival::Settled => {}
@@ -452,12 +464,15 @@ impl Shard {
     fn break_channel(&mut self, handle: u32) {
         let channel = self.channels.get_mut(handle);
         let key = channel.key.clone();
-        let remote = channel.owner.take().map(|owner| owner.remote).unwrap_or_default();
+        let owner = channel.owner.take().map(|owner| *owner).unwrap_or_default();
+        if let Some(check) = &owner.check {
+            self.position_checks.remove(check);
+        }
         // Joins under way may keep it: for them it begins another life.
         channel.is_live = false;
         self.effects.push(Effect::Ask(Ask::Unsubscribe { channel: key.clone() }));
         tracing::warn!(channel = &*key.name, "publications are missing for good; subscribers begin again");
-        for (target, _) in remote {
+        for (target, _) in owner.remote {
             self.send(target, Letter::Broken { channel: key.clone() });
         }
         self.drop_subscribers(handle);

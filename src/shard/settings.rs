@@ -15,6 +15,8 @@ pub struct AppSettings {
     rules: [Option<Rules>; Dialect::COUNT],
     /// Bytes that may wait for one connection, by variant.
     pub queue_bytes_max: [u32; Variant::COUNT],
+    /// Between two looks whether a channel is up to date.
+    pub position_check_ms: u32,
 }
 
 /// What a dialect's options mean to a shard. The dialects name them differently; here each has one name.
@@ -56,6 +58,9 @@ pub struct Rules {
 /// Where no dialect that is on says otherwise.
 const QUEUE_BYTES_MAX: u32 = 1024 * 1024;
 
+/// Where the dialect that has it is off.
+const POSITION_CHECK_MS: u32 = 40_000;
+
 /// Prepares every app of a configuration, in its order.
 pub fn prepare(config: &Config) -> Vec<AppSettings> {
     config.apps.iter().map(|app| AppSettings::new(config, app)).collect()
@@ -81,6 +86,11 @@ impl AppSettings {
             api_key: app.api_key.as_ref().and_then(ApiKey::new),
             rules,
             queue_bytes_max,
+            // No other dialect has clients who are promised a position.
+            position_check_ms: app
+                .centrifuge
+                .as_ref()
+                .map_or(POSITION_CHECK_MS, |options| options.channel_position_check_delay_ms),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::auth::Grant;
 use crate::core::command::Subscribe;
 use crate::core::ids::Slot;
 use crate::core::namespace::Namespace;
-use crate::core::publication::{ClientInfo, Payload};
+use crate::core::publication::{ClientInfo, Payload, Position};
 
 /// Kept for a subscription that needs it, for as long as it lasts.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub struct Plan {
     pub positioned: bool,
     pub recover: Option<Recover>,
     pub refuse_unrecovered: bool,
+    /// The client does not know that something is recovered for it.
+    pub recovers_unasked: bool,
     /// For the subscriber itself.
     pub data: Option<Payload>,
     /// Its `channel` is set when the subscription goes live.
@@ -71,8 +73,10 @@ impl Plan {
             is_numbered && (recoverable || forces_positioning || (n.allow_positioning && wish.positioned));
         let announces = overrides.join_leave.unwrap_or(n.join_leave);
         let pushes = overrides.force_push_join_leave.unwrap_or(n.force_push_join_leave);
-        let since = wish.since.as_ref().filter(|_| recoverable);
-        let recover = since.map(|since| Recover { since: since.clone(), mode: n.force_recovery_mode });
+        let recovers_unasked = n.auto_cache_recover && recoverable && wish.since.is_none();
+        let since = wish.since.clone().filter(|_| recoverable);
+        let since = since.or_else(|| recovers_unasked.then(|| Position { offset: 0, epoch: "".into() }));
+        let recover = since.map(|since| Recover { since, mode: n.force_recovery_mode });
         let special = Special {
             channel: NONE,
             expires_s: expires_s.map_or(0, |expires_s| u32::try_from(expires_s).unwrap_or(u32::MAX)),
@@ -94,7 +98,8 @@ impl Plan {
                 recoverable,
                 positioned,
                 recover,
-                refuse_unrecovered: wish.refuse_unrecovered,
+                refuse_unrecovered: wish.refuse_unrecovered && !recovers_unasked,
+                recovers_unasked,
                 data,
                 special,
             })

@@ -4,7 +4,7 @@ use super::Shard;
 use super::connection::{NONE, Phase};
 use super::deltas::chain;
 use super::hearing::Hearing;
-use super::letter::{Admission, Letter, OperationId};
+use super::letter::{Admission, Letter, OperationId, Wants};
 use super::special::Plan;
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
@@ -56,15 +56,18 @@ impl Shard {
         }
         channel.joining += 1;
         let key = channel.key.clone();
-        let recover = plan.as_ref().and_then(|plan| plan.recover.clone()).map(Box::new);
+        let wants = plan.as_ref().map_or_else(Wants::default, |plan| Wants {
+            recover: plan.recover.clone().map(Box::new),
+            is_positioned: plan.positioned,
+        });
         let connection = self.connections.id(slot);
         let joining = Joining { connection, purpose, channel: handle, plan };
         let operation = self.begin(super::Operation::Subscribe(joining));
         self.waiting(slot).barriers += 1;
         if owner == self.id {
-            self.owner_join(owner, operation, &key, recover);
+            self.owner_join(owner, operation, &key, wants);
         } else {
-            self.send(owner, Letter::Join { operation, channel: key, recover });
+            self.send(owner, Letter::Join { operation, channel: key, wants });
         }
     }
 
@@ -143,6 +146,7 @@ impl Shard {
         }
         let (mut special, mut data, mut deltas) = (None, None, Vec::new());
         let mut told = Subscription::default();
+        let is_unasked = plan.as_ref().is_some_and(|plan| plan.recovers_unasked);
         if let Some(plan) = plan {
             let Plan { recoverable, positioned, data: for_client, special: mut kept, .. } = *plan;
             (told.recoverable, told.positioned) = (recoverable, positioned);
@@ -164,6 +168,9 @@ impl Shard {
         if let Some(admission) = admission.as_deref().filter(|_| is_told) {
             told.position = Some(&admission.position);
             told.recovery = admission.recovery;
+            if admission.recovery == Recovery::Unrecovered && is_unasked {
+                told.recovery = Recovery::NotAsked;
+            }
             told.publications = &admission.missed;
             told.deltas = &deltas;
         }

@@ -52,6 +52,7 @@ pub struct Scenario {
     pub data_bytes_max: usize,
     pub ping_interval_s: u64,
     pub pong_timeout_ms: u64,
+    pub position_check_ms: u64,
     /// How long clients and backends are active.
     pub active_ms: u64,
     /// Time between two actions of one peer, on average.
@@ -112,6 +113,7 @@ impl Scenario {
             data_bytes_max: *random.pick(&[20, 300, 3_000, 40_000]),
             ping_interval_s,
             pong_timeout_ms: random.between(800, (ping_interval_s * 1_000 - 100).min(8_000)),
+            position_check_ms: random.between(1_000, 4_000),
             active_ms,
             pace_ms: random.between(2, 200),
             room: *random.pick(&[200, 2_000, 30_000, 200_000]),
@@ -212,10 +214,11 @@ impl Scenario {
         let mut text = format!(
             "[[apps]]\nid = \"1\"\napi_key = \"{API_KEY}\"\ntoken_hmac_secret_key = \"{current}\"\n\
              token_hmac_previous_secret_key = \"{previous}\"\n[apps.centrifuge]\nqueue_max_size = {}\n\
-             ping_interval = \"{}s\"\npong_timeout = \"{}ms\"\n{}{}",
+             ping_interval = \"{}s\"\npong_timeout = \"{}ms\"\nchannel_position_check_delay = \"{}ms\"\n{}{}",
             self.queue_bytes_max,
             self.ping_interval_s,
             self.pong_timeout_ms,
+            self.position_check_ms,
             namespace("", &shown),
             namespace("kept", &kept),
         );
