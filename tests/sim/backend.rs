@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::around::{Around, Kill, Stage, Writer};
 use super::ledger::{self, Broken, Outcome};
 use super::scenario::{API_KEY, EngineKind, is_numbered};
+use super::wish::tags;
 
 /// Requests under way at once.
 const PIPELINE_MAX: usize = 8;
@@ -162,17 +163,15 @@ impl Backend {
             }
             5..=17 => {
                 let channels = around.scenario.channels.clone();
-                let number = around.ledger.publish(&channels);
-                let data = ledger::data(number, around.data_bytes());
-                let params = format!("{{\"channels\":{},\"data\":{data}}}", serde_json::json!(channels));
+                let (number, more) = publication(&channels, around);
+                let params = format!("{{\"channels\":{}{more}}}", serde_json::json!(channels));
                 (id, "broadcast", params, Call::Broadcast { channels, number })
             }
             other => {
                 let channel = around.channel();
-                let number = around.ledger.publish(std::slice::from_ref(&channel));
-                let data = ledger::data(number, around.data_bytes());
+                let (number, more) = publication(std::slice::from_ref(&channel), around);
                 let skip = if other < 24 { ",\"skip_history\":true" } else { "" };
-                let params = format!("{{\"channel\":\"{channel}\",\"data\":{data}{skip}}}");
+                let params = format!("{{\"channel\":\"{channel}\"{more}{skip}}}");
                 (id, "publish", params, Call::Publish { channel, number })
             }
         }
@@ -263,6 +262,16 @@ impl Backend {
     fn broken(&self, what: &str) -> Broken {
         format!("backend {}: {what}", self.name)
     }
+}
+
+/// A new publication: its number, and its members of a request.
+fn publication(channels: &[String], around: &mut Around<'_>) -> (usize, String) {
+    let is_tagged = around.random.percent(70);
+    let number = around.ledger.publish(channels, is_tagged);
+    let data = ledger::data(number, around.data_bytes());
+    let tags = if is_tagged { tags(number) } else { "" };
+    let delta = if around.random.percent(50) { ",\"delta\":true" } else { "" };
+    (number, format!(",\"data\":{data}{tags}{delta}"))
 }
 
 fn judge_call(call: &Call, answer: &Value, around: &mut Around<'_>) -> Result<(), Broken> {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::scenario::{is_numbered, may_miss};
+use super::wish::Part;
 
 /// A broken promise.
 pub type Broken = String;
@@ -21,6 +22,8 @@ pub enum Outcome {
 #[derive(Debug)]
 struct Copy {
     channel: String,
+    /// With tags that say what its number is.
+    is_tagged: bool,
     outcome: Outcome,
     /// Place in the channel's order; `None`: the engine has not taken it, or past the history.
     place: Option<usize>,
@@ -31,6 +34,8 @@ struct Copy {
 struct Entry {
     offset: u64,
     epoch: u64,
+    number: usize,
+    is_tagged: bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,13 +57,27 @@ pub struct Reader {
     next: Option<usize>,
     epoch: u64,
     past_history: Vec<usize>,
+    /// What the subscription is to; `None`: everything.
+    part: Option<Part>,
+}
+
+impl Reader {
+    pub fn of_part(self, part: Option<Part>) -> Self {
+        Self { part, ..self }
+    }
+
+    /// Whether it is to hear of the publication.
+    fn wants(&self, entry: &Entry) -> bool {
+        self.part.is_none_or(|part| part.has(entry.number, entry.is_tagged))
+    }
 }
 
 impl Ledger {
     /// A publisher is about to publish: the number that its data must carry.
-    pub fn publish(&mut self, channels: &[String]) -> usize {
+    pub fn publish(&mut self, channels: &[String], is_tagged: bool) -> usize {
         let copies = channels.iter().map(|channel| Copy {
             channel: channel.clone(),
+            is_tagged,
             outcome: Outcome::Unknown,
             place: None,
             is_taken: false,
@@ -76,10 +95,11 @@ impl Ledger {
     /// The engine took a publication. `offset` 0: it has none.
     pub fn taken(&mut self, channel: &str, data: &[u8], offset: u64, epoch: u64) -> Result<(), Broken> {
         let number = number(data)?;
+        let is_tagged = self.copy(number, channel)?.is_tagged;
         let order = self.orders.entry(channel.to_owned()).or_default();
         let place = (offset > 0 || !is_numbered(channel)).then_some(order.len());
         if place.is_some() {
-            order.push(Entry { offset, epoch });
+            order.push(Entry { offset, epoch, number, is_tagged });
         }
         let copy = self.copy(number, channel)?;
         if copy.is_taken {
@@ -130,7 +150,7 @@ impl Ledger {
     /// A client was told that it is subscribed.
     pub fn subscribed(&self, channel: &str) -> Reader {
         let floor = self.orders.get(channel).map_or(0, Vec::len);
-        Reader { floor, next: None, epoch: 0, past_history: Vec::new() }
+        Reader { floor, next: None, epoch: 0, past_history: Vec::new(), part: None }
     }
 
     /// A client was told that it is subscribed, and where the stream stands.
@@ -145,7 +165,7 @@ impl Ledger {
         if !is_known {
             return Err(format!("{channel}: nothing was ever at offset {offset} of life {epoch}"));
         }
-        Ok(Reader { floor: place, next: Some(place), epoch, past_history: Vec::new() })
+        Ok(Reader { floor: place, next: Some(place), epoch, past_history: Vec::new(), part: None })
     }
 
     /// A client was told that it cannot recover. `kept`: publications that recovery can bring at most; `top`: offset
@@ -214,7 +234,12 @@ impl Ledger {
             reader.past_history.push(number);
             return Ok(());
         };
-        let entry = self.orders[channel][place];
+        let order = &self.orders[channel];
+        let entry = order[place];
+        if !reader.wants(&entry) {
+            return Err(format!("publication {number} of {channel} came to who wants {:?}", reader.part));
+        }
+        let passes_over = |from: usize| order[from..place].iter().all(|entry| !reader.wants(entry));
         if entry.offset != offset {
             return Err(format!(
                 "publication {number} of {channel} has offset {}, came with {offset}",
@@ -223,7 +248,7 @@ impl Ledger {
         }
         match reader.next {
             None | Some(_) if may_miss(channel).0 && reader.next.is_none_or(|next| place > next) => {}
-            None if place > reader.floor => {
+            None if place > reader.floor && !passes_over(reader.floor) => {
                 return Err(format!(
                     "{channel}: the first publication heard is at place {place}, but {} was published after the \
                      subscription was answered",
@@ -237,7 +262,7 @@ impl Ledger {
             Some(next) if place < next => {
                 return Err(format!("{channel}: place {place} was repeated, {next} was due"));
             }
-            Some(next) if place > next => {
+            Some(next) if place > next && !passes_over(next) => {
                 return Err(format!("{channel}: a gap, place {next} was due and {place} came"));
             }
             Some(_) => {}
@@ -246,10 +271,27 @@ impl Ledger {
         Ok(())
     }
 
+    /// A client was told that nothing for it came up to an offset of the life it knows.
+    pub fn moved_on(&self, reader: &mut Reader, channel: &str, offset: u64) -> Result<(), Broken> {
+        let order = self.orders.get(channel).map_or(&[][..], Vec::as_slice);
+        let is_there = |entry: &Entry| (entry.epoch, entry.offset) == (reader.epoch, offset);
+        let place = order.iter().position(is_there);
+        let place = place.ok_or_else(|| format!("{channel}: nothing was ever at offset {offset}"))?;
+        let next = reader.next.unwrap_or(reader.floor);
+        if next > place + 1 || order[next..=place].iter().any(|entry| reader.wants(entry)) {
+            return Err(format!(
+                "{channel}: {offset} told, but what is wanted of place {next} on was not sent"
+            ));
+        }
+        reader.next = Some(place + 1);
+        Ok(())
+    }
+
     /// Everything is at rest: a subscriber must have heard all there was.
     pub fn settled(&self, reader: &Reader, channel: &str) -> Result<(), Broken> {
-        let top = self.orders.get(channel).map_or(0, Vec::len);
+        let order = self.orders.get(channel).map_or(&[][..], Vec::as_slice);
         let next = reader.next.unwrap_or(reader.floor);
+        let top = order.iter().rposition(|entry| reader.wants(entry)).map_or(0, |last| last + 1);
         if next < top && !may_miss(channel).1 {
             return Err(format!(
                 "{channel}: {top} publications were taken, a subscriber waits for place {next}"

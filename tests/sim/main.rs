@@ -23,6 +23,7 @@ mod replies;
 mod scenario;
 mod shown;
 mod trace;
+mod wish;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,7 +66,7 @@ fn finish(mut world: World) -> Result<Report, String> {
 }
 
 /// What the seeds of every run must have met at least once.
-const MUST_OCCUR: [&str; 18] = [
+const MUST_OCCUR: [&str; 20] = [
     "channel broken",
     "close: by user",
     "close: expired",
@@ -74,8 +75,10 @@ const MUST_OCCUR: [&str; 18] = [
     "close: slow",
     "close: stale",
     "command refused",
+    "difference",
     "gap read from history",
     "long body",
+    "moved on",
     "not recovered",
     "reading paused",
     "reading resumed",
@@ -231,4 +234,14 @@ fn an_exit_that_is_not_told_is_found() {
 #[test]
 fn a_join_that_is_not_told_is_found() {
     find_under_fire(Mutant::SwallowPassed);
+}
+
+#[test]
+fn lost_tags_are_found() {
+    find(Mutant::LoseTags);
+}
+
+#[test]
+fn a_difference_to_something_else_is_found() {
+    find(Mutant::SpoilText);
 }

@@ -1,7 +1,10 @@
 //! Deliberate errors, put between the shards and at their edges: a checker that does not find them checks nothing.
 
+use std::sync::Arc;
+
 use polycast::core::event::Recovery;
-use polycast::shard::letter::{Admission, Letter};
+use polycast::core::publication::{Numbered, Publication};
+use polycast::shard::letter::{Admission, Delivery, Letter};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
@@ -25,6 +28,10 @@ pub enum Mutant {
     SwallowExit,
     /// Those at one shard are not told that somebody came or went.
     SwallowPassed,
+    /// A publication loses its tags between two shards.
+    LoseTags,
+    /// A client takes a difference to another text than it has.
+    SpoilText,
 }
 
 /// Puts one mutant into a run, once, at the occasion the seed names.
@@ -57,7 +64,15 @@ impl Saboteur {
     /// Spoils a letter between two shards. `true`: it is lost.
     pub fn loses(&mut self, letter: &mut Letter) -> bool {
         match letter {
-            Letter::Deliver(_) => self.strikes(Mutant::DropDelivery),
+            Letter::Deliver(delivery) => {
+                if !delivery.numbered.publication.tags.is_empty() && self.strikes(Mutant::LoseTags) {
+                    let publication = &delivery.numbered.publication;
+                    let publication = Publication { tags: Box::default(), ..(**publication).clone() };
+                    let numbered = Numbered { publication: Arc::new(publication), ..delivery.numbered };
+                    *delivery = Arc::new(Delivery { channel: delivery.channel.clone(), numbered });
+                }
+                self.strikes(Mutant::DropDelivery)
+            }
             Letter::Leave { .. } => self.strikes(Mutant::SwallowLeave),
             Letter::Passage { passage, .. } => !passage.enters && self.strikes(Mutant::SwallowExit),
             Letter::Passed { .. } => self.strikes(Mutant::SwallowPassed),

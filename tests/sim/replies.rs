@@ -23,8 +23,7 @@ pub enum Message {
     },
     Publication {
         channel: String,
-        number: usize,
-        offset: u64,
+        publication: Value,
     },
     Dropped {
         channel: String,
@@ -59,9 +58,18 @@ pub fn read(payload: &[u8], is_v1: bool) -> Result<Message, String> {
             return Ok(Message::Passage { channel, client, enters });
         }
     }
-    let publication = &push[if is_v1 { "data" } else { "pub" }];
-    let (number, offset) = published(payload, publication)?;
-    Ok(Message::Publication { channel, number, offset })
+    let publication = push[if is_v1 { "data" } else { "pub" }].clone();
+    Ok(Message::Publication { channel, publication })
+}
+
+/// Number and offset of a publication whose text is known.
+pub fn published_text(text: &str, publication: &Value) -> Result<(usize, u64), String> {
+    let number = ledger::number(text.as_bytes())?;
+    let whole = ledger::data(number, 0).len();
+    if text.len().checked_sub(whole).is_none_or(|bytes| ledger::data(number, bytes) != text) {
+        return Err(format!("publication {number} is not what was published"));
+    }
+    Ok((number, publication["offset"].as_u64().unwrap_or(0)))
 }
 
 /// Number and offset of a publication in a message.

@@ -40,6 +40,8 @@ pub struct Scenario {
     pub history_size: u64,
     /// Subscriptions to kept channels can recover without asking for it.
     pub forces_recovery: bool,
+    /// Publications in kept channels are told as differences whether publishers ask for it or not.
+    pub publishes_deltas: bool,
     /// Everybody is told of joins and leaves.
     pub pushes_joins: bool,
     /// Every client wants every channel, recovers wherever it can, and is cut off again and again.
@@ -105,6 +107,7 @@ impl Scenario {
             channels,
             history_size: if random.percent(20) { random.between(1, 3) } else { random.between(4, 500) },
             forces_recovery: random.percent(50),
+            publishes_deltas: random.percent(50),
             pushes_joins: random.percent(50),
             is_under_fire: false,
             storms_ms: Vec::new(),
@@ -198,13 +201,13 @@ impl Scenario {
         let namespace = |name: &str, more: &str| {
             format!(
                 "[[apps.namespaces]]\nname = \"{name}\"\nallow_subscribe_for_client = true\n\
-                 allow_publish_for_client = true\n{more}"
+                 allow_publish_for_client = true\nallow_tags_filter = true\n{more}"
             )
         };
         let kept = format!(
             "history_size = {}\nhistory_ttl = \"300s\"\nallow_recovery = true\nforce_recovery = {}\n\
-             allow_history_for_subscriber = true\n",
-            self.history_size, self.forces_recovery
+             allow_history_for_subscriber = true\nallowed_delta_types = [\"fossil\"]\ndelta_publish = {}\n",
+            self.history_size, self.forces_recovery, self.publishes_deltas
         );
         let shown = format!(
             "presence = true\njoin_leave = true\nforce_push_join_leave = {}\nallow_presence_for_client = true\n",

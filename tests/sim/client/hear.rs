@@ -9,8 +9,9 @@ use crate::around::Around;
 use crate::frames::{Frame, append_control, append_message, take_frame};
 use crate::ledger::{Broken, Outcome};
 use crate::mutant::Mutant;
-use crate::replies::{Message, published, read};
+use crate::replies::{Message, published, published_text, read};
 use crate::scenario::EngineKind;
+use crate::wish::{Wish, read_difference};
 
 impl Client {
     pub(super) fn read(&mut self, around: &mut Around<'_>) -> Result<(), Broken> {
@@ -73,8 +74,11 @@ impl Client {
                 }
                 Ok(())
             }
-            Message::Publication { channel, number, offset } => {
+            Message::Publication { channel, publication } => {
                 self.latest.insert(channel.clone(), payload.to_vec());
+                let (number, offset) = self
+                    .read_publication(&channel, &publication, payload, around)
+                    .map_err(|what| self.broken(&what))?;
                 self.publication(&channel, number, offset, around)
             }
             Message::Passage { channel, client, enters } => {
@@ -95,9 +99,28 @@ impl Client {
         }
     }
 
+    /// Number and offset of a publication in a message, in the form that was agreed on.
+    fn read_publication(
+        &mut self,
+        channel: &str,
+        publication: &Value,
+        payload: &[u8],
+        around: &mut Around<'_>,
+    ) -> Result<(usize, u64), String> {
+        let Some(text) = self.texts.get_mut(channel) else { return published(payload, publication) };
+        if publication["delta"] == true {
+            around.trace.count("difference");
+            if around.saboteur.strikes(Mutant::SpoilText) {
+                *text = text.take().map(|text| text.to_ascii_uppercase());
+            }
+        }
+        published_text(&read_difference(publication, text)?, publication)
+    }
+
     /// Remembers how far a subscription came. `false`: there was none.
     pub(super) fn subscription_ended(&mut self, channel: &str) -> bool {
         self.others.ended(channel);
+        self.texts.remove(channel);
         match self.subscriptions.remove(channel) {
             Some(State::Live(reader) | State::Ending(reader)) => {
                 if let Some((offset, epoch)) = self.positions.remove(channel) {
@@ -247,8 +270,16 @@ impl Client {
         (content, payload): (&Value, &[u8]),
         around: &mut Around<'_>,
     ) -> Result<(), Broken> {
+        let wish = self.wish(&channel, around);
         let mut reader = around.ledger.subscribed(&channel);
         let mut position = None;
+        let is_agreed = wish == Wish::Differences && content["positioned"] == true;
+        if (content["delta"] == true) != is_agreed {
+            return Err(format!("{wish:?} was answered with {content}"));
+        }
+        if is_agreed {
+            self.texts.insert(channel.clone(), None);
+        }
         if content["recoverable"] == true {
             let epoch = content["epoch"].as_str().unwrap_or_default().to_owned();
             let mut offset = content["offset"].as_u64().unwrap_or(0);
@@ -256,15 +287,22 @@ impl Client {
                 around.trace.count("recovered");
                 let asked = since.as_ref().ok_or("recovered without being asked to")?;
                 let ended = self.ended.remove(&channel).ok_or("recovered from nowhere")?;
-                if asked.1 != epoch || (!self.is_v1 && asked.0 != offset) {
+                let publications = content["publications"].as_array().map_or(&[][..], Vec::as_slice);
+                let may_move_on = wish.part().is_some() && (self.is_v1 || publications.is_empty());
+                if asked.1 != epoch || (!self.is_v1 && asked.0 != offset && !may_move_on) {
                     return Err(format!("asked from {asked:?}, recovered from {offset} {epoch}"));
                 }
                 reader = ended.0;
                 let top = std::mem::replace(&mut offset, asked.0);
-                for publication in content["publications"].as_array().into_iter().flatten() {
-                    let (number, at) = published(payload, publication)?;
+                for publication in publications {
+                    let (number, at) = self.read_publication(&channel, publication, payload, around)?;
                     around.ledger.heard(&mut reader, &channel, number, at)?;
                     offset = at;
+                }
+                if may_move_on && top != offset {
+                    around.trace.count("moved on");
+                    around.ledger.moved_on(&mut reader, &channel, top)?;
+                    offset = top;
                 }
                 if self.is_v1 && top != offset {
                     return Err(format!("recovered up to {offset}, told {top}"));
@@ -288,6 +326,7 @@ impl Client {
         if let Some(position) = position {
             self.positions.insert(channel.clone(), position);
         }
+        let reader = reader.of_part(wish.part());
         self.others.subscribed(&channel, around.now.monotonic_ms);
         self.subscriptions.insert(channel, State::Live(reader));
         Ok(())

@@ -12,6 +12,7 @@ use super::around::{Around, Stage, Writer};
 use super::frames::{append_control, append_message};
 use super::ledger::{self, Broken, Reader};
 use super::scenario::{is_numbered, is_shown};
+use super::wish::Wish;
 use others::Others;
 
 /// How a client behaves.
@@ -102,6 +103,9 @@ pub struct Client {
     others: Others,
     /// The id by which others know it.
     id: String,
+    wishes: BTreeMap<String, Wish>,
+    /// Where differences were agreed on: the text of the latest publication, if there was one.
+    texts: BTreeMap<String, Option<Vec<u8>>>,
     /// The latest publication of each channel, as it came.
     latest: BTreeMap<String, Vec<u8>>,
     act_ms: u64,
@@ -137,6 +141,8 @@ impl Client {
             positions: BTreeMap::new(),
             others: Others::default(),
             id: String::new(),
+            wishes: BTreeMap::new(),
+            texts: BTreeMap::new(),
             latest: BTreeMap::new(),
             act_ms: around.random.below(100),
             asleep_until_ms: 0,
@@ -288,6 +294,7 @@ impl Client {
         self.commands.clear();
         self.expected.clear();
         self.subscriptions.clear();
+        self.texts.clear();
         self.latest.clear();
         let query = match around.random.below(3) {
             0 if self.is_v1 => "?cf_protocol_version=v1",
@@ -365,7 +372,7 @@ impl Client {
     }
 
     fn subscribe(&mut self, channel: String, is_recoverable: bool, recovers: bool, around: &mut Around<'_>) {
-        let mut more = String::new();
+        let mut more = self.wish(&channel, around).members().to_owned();
         let mut since = None;
         if is_recoverable {
             more.push_str(",\"recoverable\":true,\"join_leave\":true");
@@ -378,6 +385,10 @@ impl Client {
         self.command("subscribe", &format!("{{\"channel\":\"{channel}\"{more}}}"), kind);
         around.ledger.asked(&self.id, &channel, around.now.monotonic_ms);
         self.subscriptions.insert(channel, State::Asked);
+    }
+
+    fn wish(&mut self, channel: &str, around: &mut Around<'_>) -> Wish {
+        *self.wishes.entry(channel.to_owned()).or_insert_with(|| Wish::new(around.random))
     }
 
     fn want_history(&mut self, around: &mut Around<'_>) {
@@ -410,7 +421,7 @@ impl Client {
 
     fn want_publish(&mut self, around: &mut Around<'_>) {
         let channel = around.channel();
-        let number = around.ledger.publish(std::slice::from_ref(&channel));
+        let number = around.ledger.publish(std::slice::from_ref(&channel), false);
         let data = ledger::data(number, around.data_bytes());
         let params = format!("{{\"channel\":\"{channel}\",\"data\":{data}}}");
         self.command("publish", &params, Kind::Publish { channel, number });
