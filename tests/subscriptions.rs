@@ -187,6 +187,65 @@ fn what_comes_along_with_a_refused_connect_is_passed_over() {
 }
 
 #[test]
+fn a_refresh_with_other_channels_sends_the_client_back() {
+    // (channels of the first token, of the fresh one, whether the connection goes on)
+    let table = [
+        (r#"["a","b"]"#, r#"["b","a"]"#, true),
+        (r#"["a"]"#, r#"["a","b"]"#, false),
+        (r#"["a","b"]"#, r#"["a"]"#, false),
+        (r#"["a"]"#, "[]", false),
+        ("[]", "[]", true),
+        // It has subscribed to that by itself, or was let in on its wish: neither is the token's.
+        ("[]", r#"["asked"]"#, true),
+        (r#"["a","asked"]"#, r#"["a"]"#, false),
+    ];
+    let more = format!("[apps.centrifuge]\nuser_subscribe_to_personal = true\n{NAMESPACES}");
+    for (before, after, stays) in table {
+        let mut world = World::new("", &more);
+        let claims = |channels: &str| format!(r#"{{"sub":"42","channels":{channels}}}"#);
+        connect(&mut world, A, &claims(before), r#","subs":{"wish":{}}"#);
+        if !before.contains("asked") {
+            ask(&mut world, A, r#"{"id":2,"subscribe":{"channel":"asked"}}"#);
+        }
+        let refresh = format!(r#"{{"id":3,"refresh":{{"token":"{}"}}}}"#, token(&claims(after)));
+        let got = ask(&mut world, A, &refresh);
+        assert_eq!(got == ["close 3010"], !stays, "{before} {after}: {got:?}");
+        assert_eq!(got[0].contains("\"refresh\""), stays, "{before} {after}: {got:?}");
+    }
+}
+
+#[test]
+fn presence_shows_what_the_latest_tokens_say() {
+    let mut world = world();
+    connect(&mut world, A, r#"{"sub":"a"}"#, "");
+    ask(&mut world, A, r#"{"id":2,"subscribe":{"channel":"room","join_leave":true}}"#);
+    let (_, id) = connect(&mut world, B, r#"{"sub":"b","info":1}"#, "");
+    let granted = |info: u8| token(&format!(r#"{{"channel":"room","sub":"b","info":{info}}}"#));
+    ask(&mut world, B, &format!(r#"{{"id":2,"subscribe":{{"channel":"room","token":"{}"}}}}"#, granted(2)));
+    ask(&mut world, A, r#"{"id":3,"presence_stats":{"channel":"room"}}"#);
+
+    let refresh = format!(r#"{{"id":3,"refresh":{{"token":"{}"}}}}"#, token(r#"{"sub":"b","info":3}"#));
+    let again = format!(r#"{{"id":4,"sub_refresh":{{"channel":"room","token":"{}"}}}}"#, granted(4));
+    for (command, conn_info, chan_info) in [(refresh, 3, 2), (again, 3, 4)] {
+        world.say(B, &command);
+        assert_eq!(heard(&mut world, A), [""; 0], "it is no join");
+        let presence = ask(&mut world, A, r#"{"id":5,"presence":{"channel":"room"}}"#);
+        let who = format!(
+            r#""{id}":{{"user":"b","client":"{id}","conn_info":{conn_info},"chan_info":{chan_info}}}"#
+        );
+        assert!(presence[0].contains(&who), "{presence:?}");
+    }
+    world.input(Input::ReceiveEnded { slot: B });
+    let left = heard(&mut world, A);
+    assert!(
+        left.len() == 1 && left[0].contains("\"leave\"") && left[0].contains("\"conn_info\":3"),
+        "{left:?}"
+    );
+    let stats = ask(&mut world, A, r#"{"id":6,"presence_stats":{"channel":"room"}}"#);
+    assert!(stats[0].contains(r#""num_clients":1,"num_users":1"#), "{stats:?}");
+}
+
+#[test]
 fn a_user_has_a_channel_of_its_own() {
     let more = format!("[apps.centrifuge]\nuser_subscribe_to_personal = true\n{NAMESPACES}");
     let mut world = World::new("", &more);

@@ -11,7 +11,7 @@ use super::hearing::Hearing;
 use super::session::unix_s;
 use super::special::Plan;
 use super::subscribe::Purpose;
-use crate::auth::{Grant, Identity};
+use crate::auth::{Grant, Granted, Identity};
 use crate::core::channel::check_name;
 use crate::core::command::Subscribe;
 use crate::core::disconnect::Disconnect;
@@ -130,6 +130,7 @@ impl Shard {
         let rules = self.rules(slot).ok_or(Refusal::End(Disconnect::NotAvailable))?;
         let granted = std::mem::take(&mut identity.subscriptions).into_iter();
         let mut granted: Vec<(Box<str>, Grant)> = granted.map(|entry| (entry.channel, entry.grant)).collect();
+        let granted_count = granted.len();
         if let Some(prefix) = rules.personal_channel.as_deref().filter(|_| !identity.user.is_empty()) {
             let personal: Box<str> = format!("{prefix}#{}", identity.user).into();
             if granted.iter().all(|(channel, _)| *channel != personal) {
@@ -137,7 +138,7 @@ impl Shard {
             }
         }
         let mut wanted: Vec<Wanted> = Vec::new();
-        for (channel, grant) in granted {
+        for (number, (channel, grant)) in granted.into_iter().enumerate() {
             let namespace = app.namespace(&channel).ok_or(Refusal::Error(ClientError::UnknownChannel))?;
             check_name(&channel, rules.channel_bytes_max)
                 .map_err(|_| Refusal::Error(ClientError::BadRequest))?;
@@ -146,7 +147,10 @@ impl Shard {
                 return Err(Refusal::Error(ClientError::NotAvailable));
             }
             let unasked = Subscribe::default();
-            let plan = Plan::new(namespace, asked.unwrap_or(&unasked), grant, None, true);
+            let mut plan = Plan::new(namespace, asked.unwrap_or(&unasked), grant, None, true);
+            if let Some(plan) = &mut plan {
+                plan.special.is_granted = number < granted_count;
+            }
             wanted.push((channel, plan));
         }
         for wish in wishes {
@@ -164,6 +168,17 @@ impl Shard {
             return Err(Refusal::End(Disconnect::ChannelLimit));
         }
         Ok(wanted)
+    }
+
+    /// Whether a fresh token names other channels than those that the connection has: one that it is not subscribed
+    /// to, or one less.
+    pub(super) fn are_channels_others(&self, slot: Slot, granted: &[Granted]) -> bool {
+        let is_named = |name: &str| granted.iter().any(|entry| *entry.channel == *name);
+        let specials = self.connections.cold(slot).specials.iter().flat_map(|specials| specials.iter());
+        granted.iter().any(|entry| !self.is_subscribed(slot, &entry.channel))
+            || specials
+                .filter(|special| special.is_granted)
+                .any(|special| !is_named(&self.channels.get(special.channel).key.name))
     }
 
     /// One of the subscriptions is live.

@@ -1,7 +1,8 @@
 //! Who is in a channel: told to its owner, kept by the engine, and told to those who want to hear of others.
 //!
 //! Invariants:
-//! - Every entry is followed by exactly one exit, in the same lane and before the shard leaves the channel.
+//! - Every entry is followed by exactly one exit, in the same lane and before the shard leaves the channel; between them
+//!   it may be repeated with other information.
 //! - Joins and leaves keep the owner's one order; a join comes after the answer to the subscribe that it is about.
 
 use std::sync::Arc;
@@ -30,6 +31,17 @@ impl Shard {
     /// A subscription ended.
     pub(super) fn exit_channel(&mut self, slot: Slot, handle: u32, special: Special) {
         self.pass(slot, handle, special, false);
+    }
+
+    /// A client is there with other information than before: in one channel, or in all of its channels. That is no join,
+    /// so nobody is told.
+    pub(super) fn show_anew(&mut self, slot: Slot, channel: Option<u32>) {
+        let specials = self.connections.cold(slot).specials.iter().flat_map(|specials| specials.iter());
+        let shown = specials
+            .filter(|special| special.is_shown && channel.is_none_or(|handle| special.channel == handle));
+        for special in shown.cloned().collect::<Vec<_>>() {
+            self.pass(slot, special.channel, Special { is_announced: false, ..special }, true);
+        }
     }
 
     fn pass(&mut self, slot: Slot, handle: u32, special: Special, enters: bool) {

@@ -197,10 +197,19 @@ impl Shard {
             self.disconnect(slot, Disconnect::Expired);
             return;
         }
+        if self.are_channels_others(slot, &identity.subscriptions) {
+            // It comes back and gets what its new token names.
+            self.disconnect(slot, Disconnect::InsufficientState);
+            return;
+        }
         let cold = self.connections.cold_mut(slot);
+        let is_info_new = cold.info != identity.info;
         cold.info = identity.info;
         cold.expires_s = identity.connection_expires_s.map_or(0, unix_s);
         self.arm(slot);
+        if is_info_new {
+            self.show_anew(slot, None);
+        }
         let event = Event::Refreshed {
             tag,
             client: self.client_id(slot),

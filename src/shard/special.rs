@@ -33,6 +33,8 @@ pub struct Special {
     pub hears_others: bool,
     /// The client did not ask for it.
     pub is_server_side: bool,
+    /// Its connection token named the channel.
+    pub is_granted: bool,
     /// What of the channel it is sent.
     pub hearing: Hearing,
 }
@@ -85,6 +87,7 @@ impl Plan {
             is_announced: announces,
             hears_others: announces && (pushes || wish.join_leave),
             is_server_side,
+            is_granted: false,
             hearing: match &wish.tags {
                 Some(filter) => Hearing::Part(Arc::new(filter.clone())),
                 // A gap that nobody watches for would be a wrong base for all that follows.
@@ -123,6 +126,7 @@ impl Special {
             is_announced: false,
             hears_others: false,
             is_server_side: false,
+            is_granted: false,
             hearing: Hearing::Everything,
         }
     }

@@ -145,8 +145,12 @@ impl Shard {
             return self.drop_subscription(slot, handle, DropCause::Expired);
         }
         let expires_s = permission.expires_s.map_or(0, unix_s);
+        let mut is_info_new = false;
         match self.special_mut(slot, handle) {
-            Some(special) => (special.expires_s, special.info) = (expires_s, permission.grant.info),
+            Some(special) => {
+                is_info_new = special.info != permission.grant.info;
+                (special.expires_s, special.info) = (expires_s, permission.grant.info);
+            }
             None => {
                 let mut special = super::special::Special::plain(handle);
                 (special.expires_s, special.info) = (expires_s, permission.grant.info);
@@ -156,6 +160,9 @@ impl Shard {
             }
         }
         self.arm(slot);
+        if is_info_new {
+            self.show_anew(slot, Some(handle));
+        }
         let expires_in_s = permission.expires_s.map(|expires_s| unix_s(expires_s - now_s));
         self.reply(slot, &Event::SubscriptionRefreshed { tag, channel, expires_in_s });
     }
