@@ -4,10 +4,10 @@
 // reports what it saw. The script knows nothing of any SDK.
 
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { API_KEY, until } from "./broker.mjs";
 import { Raw, token, within } from "./clients.mjs";
 import { Relay } from "./relay.mjs";
+import { serveTokens } from "./token_server.mjs";
 
 /** Everything that the conversation is about; a token is needed, for `$`. */
 export const BROKER = {
@@ -83,6 +83,9 @@ export async function converse(t, broker, name, join, mayReport) {
   assert.deepEqual(publications, [first, { data: { n: 2 }, offset: 2, info: undefined }]);
   assert.equal(offset, 2);
   assert.ok(epoch, "an epoch");
+  const later = await speaker.ask("history", { limit: 10, since: { offset: 1, epoch } });
+  const latest = await speaker.ask("history", { limit: 1, reverse: true });
+  assert.deepEqual([later.publications, latest.publications], [publications.slice(1), publications.slice(1)]);
 
   // Stays when its tokens expire, for it refreshes them: those that do not are ended, and their tokens last longer.
   await within(tokens.connectionEnded, "a connection that is not refreshed ends", 15_000);
@@ -139,10 +142,7 @@ async function publish(broker, channel, data) {
 class Tokens {
   static async open(t, broker, user, channel) {
     const tokens = new Tokens(t, broker, user, channel);
-    const server = createServer((request, response) => tokens.#answer(request, response));
-    await new Promise((resolve, reject) => server.once("error", reject).listen(0, "127.0.0.1", resolve));
-    t.after(() => server.close());
-    tokens.url = `http://127.0.0.1:${server.address().port}`;
+    tokens.url = await serveTokens(t, tokens);
     return tokens;
   }
 
@@ -183,12 +183,6 @@ class Tokens {
     const grant = token("witness", { channel, seconds: FIRST_S + WITNESS_LATER_S });
     raw.send({ id: 2, subscribe: { channel, token: grant } });
     await until(() => raw.messages.some((message) => message.push?.unsubscribe?.code === 2501), "2501", 15_000);
-  }
-
-  async #answer(request, response) {
-    const { pathname, searchParams } = new URL(request.url, this.url);
-    const isConnection = pathname === "/connection";
-    response.end(await (isConnection ? this.connection() : this.subscription(searchParams.get("client"))));
   }
 }
 

@@ -4,12 +4,14 @@
 //
 // A client may miss nothing, hear nothing twice and nothing out of order as long as what it missed is still in the
 // history, and must be told so (`recovered: false`) when it is not. Most are away for a moment; the unlucky ones go
-// through a relay of their own that is cut for longer than the history reaches back.
+// through a relay of their own that is cut for longer than the history reaches back. When it is over, presence is who is
+// connected.
 
 import assert from "node:assert/strict";
 import { Agent, request } from "node:http";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { API_KEY, startBroker, until } from "./broker.mjs";
 import { Centrifuge5, WebSocket, token } from "./clients.mjs";
 import { Relay } from "./relay.mjs";
@@ -34,6 +36,7 @@ allow_subscribe_for_client = true
 history_size = ${HISTORY}
 history_ttl = "300s"
 force_recovery = true
+presence = true
 `;
 
 const channelOf = (number) => `fire${number % CHANNELS}`;
@@ -46,7 +49,7 @@ class Listener {
     this.client = new Centrifuge5(url, {
       websocket: WebSocket, token: token(`${number}`), minReconnectDelay: 20, maxReconnectDelay: 300,
     });
-    this.client.on("connected", () => { this.connects += 1; });
+    this.client.on("connected", ({ client }) => { this.connects += 1; this.id = client; });
     for (let more = 0; more < CHANNELS_EACH; more++) this.#subscribe(channelOf(number + more * 7));
   }
 
@@ -150,6 +153,13 @@ test(`${CLIENTS} clients are cut for ${SECONDS} s and miss nothing that is in th
   const behind = () => listeners.flatMap(({ positions }) =>
     [...positions].filter(([channel, offset]) => offset < tops.get(channel)));
   await until(() => behind().length === 0, () => `${behind().length} subscriptions are behind: ${behind().slice(0, 5)}`, 30_000);
+
+  for (let number = 0; number < CHANNELS; number++) {
+    const channel = channelOf(number);
+    const there = listeners.filter(({ positions }) => positions.has(channel)).map(({ id }) => id).sort();
+    const shown = async () => Object.keys((await broker.api("presence", { channel })).presence).sort();
+    await until(async () => isDeepStrictEqual(await shown(), there), `presence of ${channel} is who is connected`);
+  }
 
   const { heard, recovered, unrecovered, cuts, wrong, said } = totals;
   const connects = listeners.reduce((sum, listener) => sum + listener.connects, 0);

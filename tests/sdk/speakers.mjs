@@ -130,7 +130,7 @@ export function modernSpeaker(module, choose, form) {
 
 /**
  * An SDK for another language, in a program of its own: `command` and what `setup` says as JSON. It reads questions,
- * {"id","ask","data"|"limit"}, from its input, one a line, and writes events, publications as {"type":"publication",…}
+ * {"id","ask","data"|"limit","since","reverse"}, from its input, one a line, and writes events, publications as {"type":"publication",…}
  * or {"type":"server_publication",…}, and answers, {"type":"answer","id","result"|"error"}, to its output.
  */
 export function programSpeaker([program, ...parameters], isProtobuf) {

@@ -145,6 +145,11 @@ type question struct {
 	Ask   string          `json:"ask"`
 	Data  json.RawMessage `json:"data"`
 	Limit int32           `json:"limit"`
+	Since *struct {
+		Offset uint64 `json:"offset"`
+		Epoch  string `json:"epoch"`
+	} `json:"since"`
+	Reverse bool `json:"reverse"`
 }
 
 func ask(client *centrifuge.Client, subscription *centrifuge.Subscription, asked question) (any, error) {
@@ -165,7 +170,14 @@ func ask(client *centrifuge.Client, subscription *centrifuge.Subscription, asked
 		stats, err := subscription.PresenceStats(ctx)
 		return object{"clients": stats.NumClients, "users": stats.NumUsers}, err
 	case "history":
-		past, err := subscription.History(ctx, centrifuge.WithHistoryLimit(asked.Limit))
+		options := []centrifuge.HistoryOption{
+			centrifuge.WithHistoryLimit(asked.Limit), centrifuge.WithHistoryReverse(asked.Reverse),
+		}
+		if asked.Since != nil {
+			since := centrifuge.StreamPosition{Offset: asked.Since.Offset, Epoch: asked.Since.Epoch}
+			options = append(options, centrifuge.WithHistorySince(&since))
+		}
+		past, err := subscription.History(ctx, options...)
 		publications := []object{}
 		for _, told := range past.Publications {
 			publications = append(publications, publication(told))

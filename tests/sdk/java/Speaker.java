@@ -20,6 +20,7 @@ import io.github.centrifugal.centrifuge.PublicationEvent;
 import io.github.centrifugal.centrifuge.ResultCallback;
 import io.github.centrifugal.centrifuge.ServerPublicationEvent;
 import io.github.centrifugal.centrifuge.ServerSubscribedEvent;
+import io.github.centrifugal.centrifuge.StreamPosition;
 import io.github.centrifugal.centrifuge.SubscribedEvent;
 import io.github.centrifugal.centrifuge.SubscribingEvent;
 import io.github.centrifugal.centrifuge.Subscription;
@@ -203,8 +204,10 @@ public class Speaker {
         return stats;
       }));
       case "history" -> {
-        HistoryOptions options = new HistoryOptions.Builder().withLimit(asked.get("limit").getAsInt()).build();
-        subscription.history(options, answer(id, told -> {
+        HistoryOptions.Builder options = new HistoryOptions.Builder().withLimit(asked.get("limit").getAsInt());
+        if (asked.has("since")) options.withSince(GSON.fromJson(asked.get("since"), StreamPosition.class));
+        if (asked.has("reverse")) options.withReverse(asked.get("reverse").getAsBoolean());
+        subscription.history(options.build(), answer(id, told -> {
           JsonArray publications = new JsonArray();
           told.getPublications().forEach(one ->
               publications.add(publication(one.getData(), one.getOffset(), one.getInfo())));

@@ -5,7 +5,7 @@ import json
 import sys
 import urllib.request
 
-from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
+from centrifuge import Client, ClientEventHandler, StreamPosition, SubscriptionEventHandler
 
 setup = json.loads(sys.argv[1])
 min_s, max_s = setup["reconnect_ms"]["min"] / 1000, setup["reconnect_ms"]["max"] / 1000
@@ -97,7 +97,12 @@ async def ask(client, subscription, question):
             stats = await subscription.presence_stats()
             return {"clients": stats.num_clients, "users": stats.num_users}
         case "history":
-            past = await subscription.history(limit=question["limit"])
+            since = question.get("since")
+            past = await subscription.history(
+                limit=question["limit"],
+                since=since and StreamPosition(**since),
+                reverse=question.get("reverse", False),
+            )
             publications = [publication(told) for told in past.publications]
             return {"publications": publications, "offset": past.offset, "epoch": past.epoch}
         case "disconnect":
