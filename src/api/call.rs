@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::auth::Grant;
 use crate::config::App;
 use crate::core::channel::check_name;
 use crate::core::disconnect::Disconnect;
@@ -25,12 +26,10 @@ pub enum Call {
         channels: Vec<Box<str>>,
         message: Message,
     },
-    /// End connections of `user`, or only `client` if named. Not both are empty.
-    Disconnect {
-        user: Box<str>,
-        client: Option<ClientId>,
-        whitelist: Box<[ClientId]>,
-        disconnect: Disconnect,
+    /// Something is to happen to connections.
+    Users {
+        whose: Whose,
+        errand: Errand,
     },
     /// Channels with subscribers whose names match; an empty pattern matches all.
     Channels {
@@ -56,6 +55,39 @@ pub enum Call {
     },
 }
 
+/// Whose connections a call is about: all of `user`, only `client`, or `client` if it is of `user`. Not both are
+/// empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whose {
+    pub user: Box<str>,
+    pub client: Option<ClientId>,
+}
+
+/// What is to happen to connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Errand {
+    /// Subscribe them. The channel is not checked yet. Who is subscribed already stays so as it is.
+    Subscribe {
+        channel: Box<str>,
+        grant: Grant,
+        /// Unix time; may lie in the past.
+        expires_s: Option<u64>,
+        /// They get what came after it, where the namespace lets clients recover.
+        since: Option<Position>,
+    },
+    /// End their subscription to a channel, which is not checked yet; empty: all of them.
+    Unsubscribe { channel: Box<str> },
+    /// They expire then. `None`: they do not.
+    Refresh {
+        /// Unix time; may lie in the past.
+        expires_s: Option<u64>,
+        /// Who they are to others from now on; `None`: as before.
+        info: Option<Arc<Payload>>,
+    },
+    /// End them, except the listed clients.
+    Disconnect { whitelist: Box<[ClientId]>, disconnect: Disconnect },
+}
+
 /// Names and values.
 pub type Tags = Box<[(Box<str>, Box<str>)]>;
 
@@ -69,6 +101,8 @@ pub struct Message {
     pub delta: bool,
     /// `None`: none beyond the usual.
     pub terms: Option<Box<Terms>>,
+    /// The client that does not hear it.
+    pub exclude: Option<ClientId>,
 }
 
 /// What came of a call.

@@ -24,6 +24,7 @@ pub use claims::{Identity, Policy, verify_connection};
 pub use error::{TokenError, log_id};
 pub use grant::{Grant, Granted, Overrides};
 pub use pusher::{PusherKeys, SignatureError};
+pub use reading::AHEAD_S_MAX;
 pub use secret::Secret;
 pub use sign::sign;
 pub use subscription::{Permission, Wanted, verify_subscription};

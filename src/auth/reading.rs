@@ -11,7 +11,7 @@ use crate::wire::json::{Json, JsonError, Kind, Object, Value, without_raw_newlin
 pub const USER_BYTES_MAX: usize = 255;
 
 /// Times further ahead are brought this near: nothing is scheduled for longer.
-const AHEAD_S_MAX: u64 = 365 * 24 * 60 * 60;
+pub const AHEAD_S_MAX: u64 = 365 * 24 * 60 * 60;
 
 /// The last second of the year 9999. What lies beyond was meant in milliseconds.
 const YEAR_9999_S: f64 = 253_402_300_799.0;

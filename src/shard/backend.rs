@@ -6,7 +6,9 @@ use super::http::ApiTarget;
 use super::letter::{Findings, Found, Lookup, OperationId, Question};
 use super::waiting::Ticket;
 use super::{Operation, Shard};
-use crate::api::call::{Answer, ApiError, Call, ChannelCount, Message, NodeInfo, check_channel};
+use crate::api::call::{
+    Answer, ApiError, BadRequest, Call, ChannelCount, Errand, Message, NodeInfo, check_channel,
+};
 use crate::api::centrifugo::{Batch, Style, append_answer, parse};
 use crate::core::error::ClientError;
 use crate::core::ids::{AppIndex, ConnectionId, Slot};
@@ -107,10 +109,13 @@ impl Shard {
                 self.publish_part(part, app, &channel, Arc::new(publication), terms);
             }
             Call::Broadcast { channels, message } => self.broadcast(gather, call, app, &channels, message),
-            Call::Disconnect { user, client, whitelist, disconnect } => {
-                self.set_answer(gather, call, Ok(Answer::Done));
-                self.survey(gather, call, Question::Disconnect { app, user, client, whitelist, disconnect });
-            }
+            Call::Users { whose, errand } => match self.check_errand(app, &errand) {
+                Ok(()) => {
+                    self.set_answer(gather, call, Ok(Answer::Done));
+                    self.survey(gather, call, Question::Users { app, whose, errand });
+                }
+                Err(error) => self.set_answer(gather, call, Err(error)),
+            },
             Call::Channels { pattern } => {
                 self.set_answer(gather, call, Ok(Answer::Channels(Vec::new())));
                 self.survey(gather, call, Question::Channels { app, pattern });
@@ -157,6 +162,20 @@ impl Shard {
         }
     }
 
+    fn check_errand(&self, app: AppIndex, errand: &Errand) -> Result<(), ApiError> {
+        let app = &self.config.apps[usize::from(app.0)];
+        let now_s = self.now.unix_s();
+        match errand {
+            Errand::Subscribe { expires_s: Some(expires_s), .. } if *expires_s <= now_s => {
+                let (field, want) = ("expire_at", "in the future");
+                Err(ApiError::BadRequest { reason: BadRequest::Type { field, want } })
+            }
+            Errand::Subscribe { channel, .. } => check_channel(app, channel).map(|_| ()),
+            Errand::Unsubscribe { channel } if !channel.is_empty() => check_channel(app, channel).map(|_| ()),
+            Errand::Unsubscribe { .. } | Errand::Refresh { .. } | Errand::Disconnect { .. } => Ok(()),
+        }
+    }
+
     fn check_publication(&self, app: AppIndex, channel: &str, terms: Option<&Terms>) -> Result<(), ApiError> {
         let namespace = check_channel(&self.config.apps[usize::from(app.0)], channel)?;
         match terms {
@@ -175,7 +194,8 @@ impl Shard {
             tags: message.tags,
             time_ms: self.now.unix_ms,
             delta: message.delta,
-            exclude: None,
+            // An id of no connection of this process excludes nobody.
+            exclude: message.exclude.and_then(|client| self.seal.open(client)),
             as_text: AsText::Quoted,
         };
         (publication, message.terms)
@@ -265,6 +285,7 @@ impl Shard {
                         node.subscriptions += subscriptions;
                     }
                 }
+                (answer, Findings::Failed(error)) => *answer = Err(error.into()),
                 _ => {}
             }
         }

@@ -9,7 +9,7 @@ use super::Shard;
 use super::connection::Phase;
 use super::hearing::Hearing;
 use super::session::unix_s;
-use super::special::Plan;
+use super::special::{Origin, Plan};
 use super::subscribe::Purpose;
 use crate::auth::{Grant, Granted, Identity};
 use crate::core::channel::check_name;
@@ -129,16 +129,16 @@ impl Shard {
         let app = &self.config.apps[usize::from(self.connections.cold(slot).app)];
         let rules = self.rules(slot).ok_or(Refusal::End(Disconnect::NotAvailable))?;
         let granted = std::mem::take(&mut identity.subscriptions).into_iter();
-        let mut granted: Vec<(Box<str>, Grant)> = granted.map(|entry| (entry.channel, entry.grant)).collect();
-        let granted_count = granted.len();
+        let mut granted: Vec<(Box<str>, Grant, Origin)> =
+            granted.map(|entry| (entry.channel, entry.grant, Origin::Token)).collect();
         if let Some(prefix) = rules.personal_channel.as_deref().filter(|_| !identity.user.is_empty()) {
             let personal: Box<str> = format!("{prefix}#{}", identity.user).into();
-            if granted.iter().all(|(channel, _)| *channel != personal) {
-                granted.push((personal, Grant::default()));
+            if granted.iter().all(|(channel, ..)| *channel != personal) {
+                granted.push((personal, Grant::default(), Origin::Server));
             }
         }
         let mut wanted: Vec<Wanted> = Vec::new();
-        for (number, (channel, grant)) in granted.into_iter().enumerate() {
+        for (channel, grant, origin) in granted {
             let namespace = app.namespace(&channel).ok_or(Refusal::Error(ClientError::UnknownChannel))?;
             check_name(&channel, rules.channel_bytes_max)
                 .map_err(|_| Refusal::Error(ClientError::BadRequest))?;
@@ -147,10 +147,7 @@ impl Shard {
                 return Err(Refusal::Error(ClientError::NotAvailable));
             }
             let unasked = Subscribe::default();
-            let mut plan = Plan::new(namespace, asked.unwrap_or(&unasked), grant, None, true);
-            if let Some(plan) = &mut plan {
-                plan.special.is_granted = number < granted_count;
-            }
+            let plan = Plan::new(namespace, asked.unwrap_or(&unasked), grant, None, origin);
             wanted.push((channel, plan));
         }
         for wish in wishes {
@@ -160,7 +157,7 @@ impl Shard {
             let is_right = check_name(&wish.channel, rules.channel_bytes_max).is_ok();
             let is_right = is_right && namespace.allows_hearing(wish);
             if is_new && is_right && may_subscribe(&wish.channel, namespace, who).is_ok() {
-                let plan = Plan::new(namespace, wish, Grant::default(), None, true);
+                let plan = Plan::new(namespace, wish, Grant::default(), None, Origin::Server);
                 wanted.push((wish.channel.clone(), plan));
             }
         }
@@ -177,7 +174,7 @@ impl Shard {
         let specials = self.connections.cold(slot).specials.iter().flat_map(|specials| specials.iter());
         granted.iter().any(|entry| !self.is_subscribed(slot, &entry.channel))
             || specials
-                .filter(|special| special.is_granted)
+                .filter(|special| special.origin == Origin::Token)
                 .any(|special| !is_named(&self.channels.get(special.channel).key.name))
     }
 
@@ -237,6 +234,12 @@ impl Shard {
             self.push_payload(slot, message);
         }
         self.note_blocked(slot);
+    }
+
+    /// Whether the answer to connect has not left.
+    pub(super) fn awaits_greeting(&self, slot: Slot) -> bool {
+        let waiting = self.connections.cold(slot).waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.greeting.is_some())
     }
 
     /// A subscription ended before the client knew of it.

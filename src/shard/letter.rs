@@ -5,13 +5,12 @@
 
 use std::sync::Arc;
 
-use crate::api::call::ChannelCount;
+use crate::api::call::{ChannelCount, Errand, Whose};
 use crate::config::Config;
-use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::event::Recovery;
 use crate::core::history::Range;
-use crate::core::ids::{AppIndex, ClientId};
+use crate::core::ids::AppIndex;
 use crate::core::publication::{ClientInfo, Numbered, Position, Publication, Terms};
 use crate::core::recovery::Mode;
 use crate::engine::{ChannelKey, PresenceStats, Stream};
@@ -140,13 +139,11 @@ pub struct Delivery {
 /// What a backend may ask of all shards at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// End the user's connections, except the listed clients; or only the one client, if named.
-    Disconnect {
+    /// Something is to happen to connections.
+    Users {
         app: AppIndex,
-        user: Box<str>,
-        client: Option<ClientId>,
-        whitelist: Box<[ClientId]>,
-        disconnect: Disconnect,
+        whose: Whose,
+        errand: Errand,
     },
     /// Channels with subscribers, whose names match the pattern (empty: all).
     Channels {
@@ -162,8 +159,15 @@ pub enum Question {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Findings {
     Done,
+    /// Not everywhere.
+    Failed(ClientError),
     Channels(Vec<ChannelCount>),
-    Info { clients: u64, users: Vec<Box<str>>, channels: u64, subscriptions: u64 },
+    Info {
+        clients: u64,
+        users: Vec<Box<str>>,
+        channels: u64,
+        subscriptions: u64,
+    },
 }
 
 /// From the control thread to a shard.

@@ -16,6 +16,7 @@ mod closing;
 mod connection;
 mod deadlines;
 mod deltas;
+mod errand;
 mod fanout;
 mod greeting;
 mod handles;
@@ -109,6 +110,7 @@ pub struct Shard {
     operations: Operations<Operation>,
     gathers: Operations<backend::Gather>,
     asks: Operations<Asked>,
+    errands: Operations<errand::Running>,
     wheel: Wheel,
     position_checks: PositionChecks,
     chunks: Chunks,
@@ -182,6 +184,7 @@ impl Shard {
             operations: Operations::default(),
             gathers: Operations::default(),
             asks: Operations::default(),
+            errands: Operations::default(),
             wheel: Wheel::new(now.monotonic_ms),
             position_checks: PositionChecks::default(),
             chunks: Chunks::default(),
@@ -328,6 +331,7 @@ impl Shard {
             ("operations", self.operations.is_empty()),
             ("gathers", self.gathers.is_empty()),
             ("asks", self.asks.is_empty()),
+            ("errands", self.errands.is_empty()),
             ("timers", self.wheel.is_empty()),
             ("position checks", self.position_checks.is_empty()),
             ("chunks", self.chunks.in_use_count() == 0),

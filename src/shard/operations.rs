@@ -52,6 +52,11 @@ impl<T> Operations<T> {
         if entry.generation == id.generation { entry.value.as_mut() } else { None }
     }
 
+    /// All that are waiting. O(most that ever waited at once).
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().filter_map(|entry| entry.value.as_mut())
+    }
+
     /// Operations waiting.
     pub fn len(&self) -> usize {
         self.entries.len() - self.vacant.len()

@@ -107,8 +107,7 @@ impl Shard {
                 self.chunks.append(log, &header[..length], &self.scratch)
             });
             frames[variant.index()] = Some(frame);
-            if self.connections.cold(slot).waiting.as_ref().is_some_and(|waiting| waiting.greeting.is_some())
-            {
+            if self.awaits_greeting(slot) {
                 // Not shared: it comes after the answer to connect.
                 self.tell(slot, &event);
             } else {

@@ -31,12 +31,20 @@ pub struct Special {
     pub is_announced: bool,
     /// It is told of others' joins and leaves.
     pub hears_others: bool,
-    /// The client did not ask for it.
-    pub is_server_side: bool,
-    /// Its connection token named the channel.
-    pub is_granted: bool,
+    pub origin: Origin,
     /// What of the channel it is sent.
     pub hearing: Hearing,
+}
+
+/// Who wanted a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The client asked for it.
+    Client,
+    /// The connection's token brought it along.
+    Token,
+    /// The server, or a backend.
+    Server,
 }
 
 /// What a subscription is to be, decided before the owner is asked.
@@ -64,7 +72,7 @@ impl Plan {
         wish: &Subscribe,
         grant: Grant,
         expires_s: Option<u64>,
-        is_server_side: bool,
+        origin: Origin,
     ) -> Option<Box<Self>> {
         let Grant { info, data, overrides } = grant;
         let (is_numbered, n) = (namespace.is_numbered(), namespace);
@@ -86,8 +94,7 @@ impl Plan {
             is_shown: overrides.presence.unwrap_or(n.presence),
             is_announced: announces,
             hears_others: announces && (pushes || wish.join_leave),
-            is_server_side,
-            is_granted: false,
+            origin,
             hearing: match &wish.tags {
                 Some(filter) => Hearing::Part(Arc::new(filter.clone())),
                 // A gap that nobody watches for would be a wrong base for all that follows.
@@ -125,10 +132,14 @@ impl Special {
             is_shown: false,
             is_announced: false,
             hears_others: false,
-            is_server_side: false,
-            is_granted: false,
+            origin: Origin::Client,
             hearing: Hearing::Everything,
         }
+    }
+
+    /// The client did not ask for it.
+    pub fn is_server_side(&self) -> bool {
+        self.origin != Origin::Client
     }
 
     /// Whether there is anything in it that must be kept.
@@ -138,7 +149,7 @@ impl Special {
             || self.is_shown
             || self.is_announced
             || self.hears_others
-            || self.is_server_side
+            || self.is_server_side()
             || !self.hearing.is_everything()
     }
 }

@@ -19,6 +19,8 @@ pub struct Joining {
     pub channel: u32,
     /// `None`: a subscription like any other.
     pub plan: Option<Box<Plan>>,
+    /// A backend has ended it meanwhile: it ends as soon as it has begun.
+    pub is_revoked: bool,
 }
 
 /// What the client is told once the subscription is live.
@@ -28,6 +30,8 @@ pub enum Purpose {
     Asked { tag: u32 },
     /// It is part of the answer to connect.
     Greeting,
+    /// A backend asked.
+    Added { errand: OperationId },
 }
 
 /// What a subscription has come to, in a form that can be kept.
@@ -52,6 +56,7 @@ impl Shard {
         let needs_position = plan.as_ref().is_some_and(|plan| plan.needs_position());
         if channel.is_live && !needs_position {
             self.go_live_for(slot, handle, purpose, plan, None);
+            self.note_added(purpose, Ok(()));
             return;
         }
         channel.joining += 1;
@@ -61,7 +66,7 @@ impl Shard {
             is_positioned: plan.positioned,
         });
         let connection = self.connections.id(slot);
-        let joining = Joining { connection, purpose, channel: handle, plan };
+        let joining = Joining { connection, purpose, channel: handle, plan, is_revoked: false };
         let operation = self.begin(super::Operation::Subscribe(joining));
         self.waiting(slot).barriers += 1;
         if owner == self.id {
@@ -74,7 +79,7 @@ impl Shard {
     /// The owner's answer: the lane that brought it brings every later publication.
     pub(super) fn joined(&mut self, operation: OperationId, result: Outcome) {
         let Some(super::Operation::Subscribe(joining)) = self.operations.end(operation) else { return };
-        let Joining { connection, purpose, channel: handle, plan } = joining;
+        let Joining { connection, purpose, channel: handle, plan, is_revoked } = joining;
         let is_owner = self.owns(handle);
         let channel = self.channels.get_mut(handle);
         channel.joining -= 1;
@@ -84,6 +89,7 @@ impl Shard {
         let slot = connection.slot;
         if !self.connections.is_open(connection) {
             self.release_if_unheard(handle);
+            self.note_added(purpose, Ok(()));
             return;
         }
         let waiting = self.waiting(slot);
@@ -102,17 +108,35 @@ impl Shard {
             other => other,
         };
         match result {
-            Ok(admission) => self.go_live_for(slot, handle, purpose, plan, admission),
+            Ok(admission) => {
+                self.go_live_for(slot, handle, purpose, plan, admission);
+                if is_revoked && self.connections.cold(slot).subscriptions.contains(handle) {
+                    self.drop_subscription(slot, handle, DropCause::Server);
+                }
+                self.note_added(purpose, Ok(()));
+            }
             Err(error) => {
                 let name = self.channels.get(handle).key.name.clone();
                 match purpose {
                     Purpose::Asked { tag } => self.refuse_subscribe(slot, tag, &name, error),
                     Purpose::Greeting => self.greeting_refused(slot, &name, error),
+                    // As good as what was asked for.
+                    Purpose::Added { .. } if error == ClientError::AlreadySubscribed => {
+                        self.note_added(purpose, Ok(()));
+                    }
+                    Purpose::Added { .. } => self.note_added(purpose, Err(error)),
                 }
                 self.release_if_unheard(handle);
             }
         }
         self.note_blocked(slot);
+    }
+
+    /// Tells the backend that asked, if one did, what came of it.
+    fn note_added(&mut self, purpose: Purpose, result: Result<(), ClientError>) {
+        if let Purpose::Added { errand } = purpose {
+            self.errand_answered(errand, result);
+        }
     }
 
     /// Adds the subscriber and tells it: nothing of the channel can come before this reply.
@@ -124,7 +148,9 @@ impl Shard {
         plan: Option<Box<Plan>>,
         mut admission: Option<Box<Admission>>,
     ) {
-        let is_held = purpose == Purpose::Greeting;
+        // What comes before the answer to connect becomes part of it.
+        let is_added = matches!(purpose, Purpose::Added { .. });
+        let is_held = purpose == Purpose::Greeting || (is_added && self.awaits_greeting(slot));
         // Until it has been told that it is subscribed, whoever hears a part has no seat among its like.
         let has_seat = plan.as_ref().is_none_or(|plan| plan.special.hearing.is_everything());
         let channel = self.channels.get_mut(handle);
@@ -178,7 +204,8 @@ impl Shard {
             Purpose::Asked { tag } => {
                 self.reply(slot, &Event::Subscribed { tag, channel: &name, subscription: told });
             }
-            Purpose::Greeting => self.greeting_answered(slot, handle, told),
+            _ if is_held => self.greeting_answered(slot, handle, told),
+            Purpose::Greeting | Purpose::Added { .. } => self.tell_added(slot, &name, told),
         }
         if self.connections.hot(slot).phase != Phase::Open {
             // What it was told made its queue too long.
@@ -195,7 +222,7 @@ impl Shard {
                 self.enter_channel(slot, handle, &special);
             }
         }
-        if is_held {
+        if purpose == Purpose::Greeting {
             self.greet_when_complete(slot);
         }
     }
@@ -235,7 +262,7 @@ impl Shard {
     /// its dialect has no words for, takes the connection along.
     pub(super) fn drop_subscription(&mut self, slot: Slot, handle: u32, cause: DropCause) {
         let name = self.channels.get(handle).key.name.clone();
-        let is_server_side = self.special(slot, handle).is_some_and(|special| special.is_server_side);
+        let is_server_side = self.special(slot, handle).is_some_and(|special| special.is_server_side());
         let end = match cause {
             DropCause::InsufficientState => Some(Disconnect::InsufficientState),
             DropCause::Expired => Some(Disconnect::SubscriptionExpired),

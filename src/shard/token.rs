@@ -3,7 +3,7 @@
 use super::Shard;
 use super::session::unix_s;
 use super::signature::Unproven;
-use super::special::Plan;
+use super::special::{Origin, Plan};
 use super::subscribe::Purpose;
 use crate::auth::{Permission, TokenError, Wanted, verify_subscription};
 use crate::core::channel::check_name;
@@ -97,7 +97,7 @@ impl Shard {
         }
         let namespace = &self.config.apps[usize::from(self.connections.cold(slot).app)].namespace(name);
         let namespace = namespace.ok_or(ClientError::UnknownChannel)?;
-        Ok(Plan::new(namespace, wish, permission.grant, permission.expires_s, false))
+        Ok(Plan::new(namespace, wish, permission.grant, permission.expires_s, Origin::Client))
     }
 
     /// Verifies a token for this client in a channel; a failure is noted.

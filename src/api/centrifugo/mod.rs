@@ -5,9 +5,11 @@
 //! The HTTP status is 200 in every case in which calls were understood.
 
 mod answer;
+mod fields;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod users;
 
 pub use self::answer::append_answer;
 pub use self::parse::{BadBody, parse};

@@ -1,24 +1,24 @@
 //! Body → calls.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use data_encoding::BASE64;
 
+use super::fields::{
+    flag, missing, not_available, payload_of_base64, position, present, read, repeated, text, too_long,
+    wrong_type,
+};
+use super::users::{self, client_id};
 use super::{Batch, Entry, Style};
-use crate::api::call::{ApiError, BadRequest, Call, Message, Tags};
+use crate::api::call::{ApiError, Call, Message, Tags};
 use crate::api::pattern::PATTERN_BYTES_MAX;
 use crate::config::Limits;
-use crate::core::disconnect::Disconnect;
 use crate::core::history::Range;
-use crate::core::ids::ClientId;
-use crate::core::publication::{Payload, Position, Terms};
+use crate::core::publication::{Payload, Terms};
 use crate::wire::json::{Json, JsonError, Object, Value, documents, without_raw_newlines};
 
 /// Commands of one request in the old style. An answer is longer than the shortest command.
 const COMMANDS_MAX: usize = 10_000;
-/// As much as a close frame carries (RFC 6455 section 5.5).
-const REASON_BYTES_MAX: usize = 123;
 /// Idempotency keys and epochs of versions are kept.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -107,6 +107,9 @@ fn old_method(method: Option<Value<'_>>) -> Result<Option<Method>, BadBody> {
 enum Method {
     Publish,
     Broadcast,
+    Subscribe,
+    Unsubscribe,
+    Refresh,
     Disconnect,
     Channels,
     Info,
@@ -122,7 +125,7 @@ enum Method {
 const METHODS: [(&str, Method); 21] = [
     ("publish", Method::Publish),
     ("broadcast", Method::Broadcast),
-    ("unsubscribe", Method::NotServed),
+    ("unsubscribe", Method::Unsubscribe),
     ("disconnect", Method::Disconnect),
     ("presence", Method::Presence),
     ("presence_stats", Method::PresenceStats),
@@ -131,8 +134,8 @@ const METHODS: [(&str, Method); 21] = [
     ("channels", Method::Channels),
     ("info", Method::Info),
     ("rpc", Method::NotServed),
-    ("subscribe", Method::NotServed),
-    ("refresh", Method::NotServed),
+    ("subscribe", Method::Subscribe),
+    ("refresh", Method::Refresh),
     ("batch", Method::NotServed),
     ("map_publish", Method::NotServed),
     ("map_remove", Method::NotServed),
@@ -155,7 +158,10 @@ fn call(method: Method, params: Object<'_>, json: &mut Json, limits: &Limits) ->
             let ([_, channels], message) = message(params, json, limits)?;
             Ok(Call::Broadcast { channels: self::channels(channels, limits)?, message })
         }
-        Method::Disconnect => disconnect(params),
+        Method::Subscribe => users::subscribe(params, json, limits),
+        Method::Unsubscribe => users::unsubscribe(params),
+        Method::Refresh => users::refresh(params, json, limits),
+        Method::Disconnect => users::disconnect(params),
         Method::Channels => {
             let [pattern] = read(params, ["pattern"])?;
             let pattern = text("pattern", pattern)?.unwrap_or_default();
@@ -179,7 +185,7 @@ fn message<'t>(
     json: &mut Json,
     limits: &Limits,
 ) -> Result<([Option<Value<'t>>; 2], Message), ApiError> {
-    let [channel, channels, data, b64data, tags, skip_history, key, delta, version, epoch] = read(
+    let [channel, channels, data, b64data, tags, skip_history, key, delta, version, epoch, exclude] = read(
         params,
         [
             "channel",
@@ -192,6 +198,7 @@ fn message<'t>(
             "delta",
             "version",
             "version_epoch",
+            "exclude",
         ],
     )?;
     let terms = self::terms(skip_history, key, version, epoch)?;
@@ -202,7 +209,9 @@ fn message<'t>(
     if bytes > limits.publication_bytes_max {
         return Err(too_long("data with tags", limits.publication_bytes_max));
     }
-    Ok(([channel, channels], Message { data, tags, delta: flag("delta", delta)?, terms }))
+    let exclude = present(exclude).map(|client| client_id("exclude", client)).transpose()?.flatten();
+    let delta = flag("delta", delta)?;
+    Ok(([channel, channels], Message { data, tags, delta, terms, exclude }))
 }
 
 fn channel(params: Object<'_>) -> Result<Box<str>, ApiError> {
@@ -242,17 +251,7 @@ fn history(params: Object<'_>) -> Result<Call, ApiError> {
     let limit = present(limit).map_or(Some(0), Value::as_i64);
     let limit = limit.ok_or_else(|| wrong_type("limit", "a whole number"))?;
     let limit = if limit < 0 { u32::MAX } else { u32::try_from(limit).unwrap_or(u32::MAX) };
-    let since = match present(since) {
-        None => None,
-        Some(since) => {
-            let since = since.as_object().ok_or_else(|| wrong_type("since", "an object"))?;
-            let [offset, epoch] = read(since, ["offset", "epoch"])?;
-            let offset = present(offset).map_or(Some(0), Value::as_u64);
-            let offset = offset.ok_or_else(|| wrong_type("since.offset", "a whole number"))?;
-            let epoch = text("since.epoch", epoch)?.unwrap_or_default();
-            Some(Position { offset, epoch: epoch.into() })
-        }
-    };
+    let since = position(["since", "since.offset", "since.epoch"], since)?;
     let range = Range { since, limit, reverse: flag("reverse", reverse)? };
     Ok(Call::History { channel: channel.into(), range })
 }
@@ -262,8 +261,7 @@ fn data(data: Option<Value<'_>>, b64data: Option<Value<'_>>, json: &mut Json) ->
     if let Some(encoded) = text("b64data", b64data)? {
         let bytes = BASE64.decode(encoded.as_bytes());
         let bytes = bytes.map_err(|_| wrong_type("b64data", "standard base64 with padding"))?;
-        let text = json.text_of(&bytes).map(|text| Payload::Json(text.into()));
-        return Ok(text.unwrap_or_else(|| Payload::Binary(bytes.into())));
+        return Ok(payload_of_base64(bytes, json));
     }
     let data = data.ok_or_else(|| missing("data"))?;
     Ok(Payload::Json(without_raw_newlines(data.raw()).into()))
@@ -296,104 +294,4 @@ fn channels(list: Option<Value<'_>>, limits: &Limits) -> Result<Vec<Box<str>>, A
         channels.push(channel.as_str().ok_or_else(wrong)?.into());
     }
     if channels.is_empty() { Err(missing("channels")) } else { Ok(channels) }
-}
-
-fn disconnect(params: Object<'_>) -> Result<Call, ApiError> {
-    let [user, client, session, whitelist, disconnect] =
-        read(params, ["user", "client", "session", "whitelist", "disconnect"])?;
-    if text("session", session)?.is_some() {
-        return Err(not_available("session"));
-    }
-    let user = text("user", user)?;
-    let client = present(client).map(|client| client_id("client", client)).transpose()?.flatten();
-    // Without either, it would be a strange way to end every anonymous connection.
-    let user = match (user, client) {
-        (None, None) => return Err(missing("user")),
-        (user, _) => user.unwrap_or_default().into(),
-    };
-    let mut clients = Vec::new();
-    if let Some(list) = present(whitelist) {
-        let wrong = || wrong_type("whitelist", "an array of client ids");
-        for client in list.as_array().ok_or_else(wrong)? {
-            clients.push(client_id("whitelist", client)?.ok_or_else(wrong)?);
-        }
-    }
-    let disconnect = present(disconnect).map_or(Ok(Disconnect::ForceDisconnect), custom_disconnect)?;
-    Ok(Call::Disconnect { user, client, whitelist: clients.into(), disconnect })
-}
-
-/// `Ok(None)`: the empty string. No other text than a UUID was ever given out as an id.
-fn client_id(field: &'static str, value: Value<'_>) -> Result<Option<ClientId>, ApiError> {
-    let text = value.as_str().ok_or_else(|| wrong_type(field, "a client id"))?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    ClientId::parse(&text).map(Some).ok_or_else(|| wrong_type(field, "a client id"))
-}
-
-fn custom_disconnect(value: Value<'_>) -> Result<Disconnect, ApiError> {
-    let object = value.as_object().ok_or_else(|| wrong_type("disconnect", "an object"))?;
-    let [code, reason] = read(object, ["code", "reason"])?;
-    let code = present(code).ok_or_else(|| missing("disconnect.code"))?;
-    // Below lie the transport's own codes, above what RFC 6455 has none for.
-    let code =
-        code.as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| (3_000..5_000).contains(code));
-    let code = code.ok_or_else(|| wrong_type("disconnect.code", "a number from 3000 to 4999"))?;
-    let reason = match present(reason) {
-        Some(reason) => reason.as_str().ok_or_else(|| wrong_type("disconnect.reason", "a string"))?,
-        None => "".into(),
-    };
-    if reason.len() > REASON_BYTES_MAX {
-        return Err(too_long("disconnect.reason", REASON_BYTES_MAX));
-    }
-    Ok(Disconnect::Custom { code, reason: reason.as_ref().into() })
-}
-
-/// The fields of these names. Errors: one of them is there twice.
-fn read<'t, const N: usize>(
-    object: Object<'t>,
-    names: [&'static str; N],
-) -> Result<[Option<Value<'t>>; N], ApiError> {
-    object.read(names).map_err(|error| match error {
-        JsonError::RepeatedName { name } => repeated(name),
-        // The text was checked as a whole before.
-        _ => ApiError::Internal,
-    })
-}
-
-/// A string; absent if it is empty.
-fn text<'t>(field: &'static str, value: Option<Value<'t>>) -> Result<Option<Cow<'t, str>>, ApiError> {
-    let Some(value) = present(value) else { return Ok(None) };
-    let text = value.as_str().ok_or_else(|| wrong_type(field, "a string"))?;
-    Ok(Some(text).filter(|text| !text.is_empty()))
-}
-
-fn flag(field: &'static str, value: Option<Value<'_>>) -> Result<bool, ApiError> {
-    let value = present(value).map_or(Some(false), Value::as_bool);
-    value.ok_or_else(|| wrong_type(field, "true or false"))
-}
-
-/// Libraries write `null` for what was not set.
-fn present(value: Option<Value<'_>>) -> Option<Value<'_>> {
-    value.filter(|value| !value.is_null())
-}
-
-fn missing(field: &'static str) -> ApiError {
-    ApiError::BadRequest { reason: BadRequest::Missing { field } }
-}
-
-fn wrong_type(field: &'static str, want: &'static str) -> ApiError {
-    ApiError::BadRequest { reason: BadRequest::Type { field, want } }
-}
-
-fn repeated(field: &'static str) -> ApiError {
-    ApiError::BadRequest { reason: BadRequest::Repeated { field } }
-}
-
-fn too_long(field: &'static str, limit: usize) -> ApiError {
-    ApiError::BadRequest { reason: BadRequest::TooLong { field, limit } }
-}
-
-fn not_available(feature: &'static str) -> ApiError {
-    ApiError::NotAvailable { feature }
 }

@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::api::call::{Answer, BadRequest, ChannelCount, Message, NodeInfo};
+use crate::api::call::{Answer, BadRequest, ChannelCount, Errand, Message, NodeInfo, Whose};
+use crate::auth::{Grant, Overrides};
 use crate::config::{Config, Limits};
 use crate::core::disconnect::Disconnect;
 use crate::core::history::Range;
@@ -42,7 +45,7 @@ fn json(text: &str) -> Payload {
 }
 
 fn message(data: &str) -> Message {
-    Message { data: json(data), tags: Box::default(), delta: false, terms: None }
+    Message { data: json(data), tags: Box::default(), delta: false, terms: None, exclude: None }
 }
 
 fn publish(channel: &str, message: Message) -> Result<Call, ApiError> {
@@ -186,7 +189,8 @@ fn a_publication_has_a_greatest_size_with_its_tags() {
 fn disconnect_is_read() {
     let id = ClientId::parse(CLIENT).expect("it is an id");
     let disconnect = |user: &str, client, whitelist: &[ClientId], disconnect| {
-        Ok(Call::Disconnect { user: user.into(), client, whitelist: whitelist.into(), disconnect })
+        let whose = Whose { user: user.into(), client };
+        Ok(Call::Users { whose, errand: Errand::Disconnect { whitelist: whitelist.into(), disconnect } })
     };
     let force = Disconnect::ForceDisconnect;
     let custom = |code, reason: &str| Disconnect::Custom { code, reason: reason.into() };
@@ -246,6 +250,142 @@ fn wrong_disconnects_are_refused_with_a_reason() {
     }
     let session = in_both_styles("disconnect", r#"{"user":"42","session":"s"}"#);
     assert_eq!(session, Err(ApiError::NotAvailable { feature: "session" }));
+}
+
+#[test]
+fn subscriptions_and_expiry_of_users_are_read() {
+    let id = ClientId::parse(CLIENT).expect("it is an id");
+    let of =
+        |user: &str, client, errand| Ok(Call::Users { whose: Whose { user: user.into(), client }, errand });
+    let subscribe =
+        |grant, expires_s, since| Errand::Subscribe { channel: "c".into(), grant, expires_s, since };
+    let plain = || subscribe(Grant::default(), None, None);
+    let forced = Overrides { force_recovery: Some(true), presence: Some(false), ..Overrides::default() };
+    let table = [
+        (r#""user":"42","channel":"c""#.to_owned(), of("42", None, plain())),
+        (format!(r#""client":"{CLIENT}","channel":"c","session":"""#), of("", Some(id), plain())),
+        (
+            r#""user":"42","channel":"c","info":{"a":1},"data":[1],"expire_at":7"#.to_owned(),
+            of(
+                "42",
+                None,
+                subscribe(
+                    Grant {
+                        info: Some(Arc::new(json(r#"{"a":1}"#))),
+                        data: Some(json("[1]")),
+                        ..Grant::default()
+                    },
+                    Some(7),
+                    None,
+                ),
+            ),
+        ),
+        (
+            r#""user":"42","channel":"c","info":1,"b64info":"/wA=","b64data":"aGk=","expire_at":0"#
+                .to_owned(),
+            of(
+                "42",
+                None,
+                subscribe(
+                    Grant {
+                        info: Some(Arc::new(Payload::Binary([0xFF, 0].into()))),
+                        data: Some(json(r#""hi""#)),
+                        ..Grant::default()
+                    },
+                    None,
+                    None,
+                ),
+            ),
+        ),
+        (
+            r#""user":"42","channel":"c","recover_since":{"offset":3,"epoch":"e"},
+               "override":{"force_recovery":{"value":true},"presence":{"value":false},"join_leave":{}}"#
+                .to_owned(),
+            of(
+                "42",
+                None,
+                subscribe(
+                    Grant { overrides: forced, ..Grant::default() },
+                    None,
+                    Some(Position { offset: 3, epoch: "e".into() }),
+                ),
+            ),
+        ),
+    ];
+    for (params, want) in table {
+        assert_eq!(in_both_styles("subscribe", &format!("{{{params}}}")), want, "{params}");
+    }
+    let unsubscribe = |channel: &str| of("42", None, Errand::Unsubscribe { channel: channel.into() });
+    assert_eq!(in_both_styles("unsubscribe", r#"{"user":"42","channel":"c"}"#), unsubscribe("c"));
+    assert_eq!(in_both_styles("unsubscribe", r#"{"user":"42"}"#), unsubscribe(""));
+    let expired = Errand::Disconnect { whitelist: Box::default(), disconnect: Disconnect::Expired };
+    let refresh = |expires_s, info| of("42", None, Errand::Refresh { expires_s, info });
+    let table = [
+        ("", refresh(None, None)),
+        (r#","expire_at":7,"info":1"#, refresh(Some(7), Some(Arc::new(json("1"))))),
+        (r#","expired":false,"expire_at":null"#, refresh(None, None)),
+        (r#","expired":true,"expire_at":7"#, of("42", None, expired)),
+    ];
+    for (more, want) in table {
+        assert_eq!(in_both_styles("refresh", &format!(r#"{{"user":"42"{more}}}"#)), want, "{more}");
+    }
+    let long = format!(r#"{{"user":"42","channel":"c","info":"{}"}}"#, "i".repeat(1_023));
+    let table = [
+        ("subscribe", r#"{"user":"42"}"#, "channel is missing"),
+        ("subscribe", r#"{"channel":"c"}"#, "user is missing"),
+        (
+            "subscribe",
+            r#"{"user":"42","channel":"c","expire_at":-1}"#,
+            "expire_at must be a Unix time in whole seconds",
+        ),
+        ("subscribe", r#"{"user":"42","channel":"c","recover_since":7}"#, "recover_since must be an object"),
+        (
+            "subscribe",
+            r#"{"user":"42","channel":"c","recover_since":{"offset":"7"}}"#,
+            "recover_since.offset must be a whole number",
+        ),
+        ("subscribe", r#"{"user":"42","channel":"c","override":[]}"#, "override must be an object"),
+        (
+            "subscribe",
+            r#"{"user":"42","channel":"c","override":{"presence":true}}"#,
+            "a setting in override must be an object with a boolean value",
+        ),
+        (
+            "subscribe",
+            r#"{"user":"42","channel":"c","b64data":"!"}"#,
+            "b64data must be standard base64 with padding",
+        ),
+        ("subscribe", &long, "info exceeds 1024 bytes"),
+        ("unsubscribe", r#"{"channel":"c"}"#, "user is missing"),
+        ("unsubscribe", r#"{"user":"42","channel":1}"#, "channel must be a string"),
+        ("refresh", "{}", "user is missing"),
+        ("refresh", r#"{"user":"42","expired":1}"#, "expired must be true or false"),
+        ("refresh", r#"{"user":"42","expire_at":1.5}"#, "expire_at must be a Unix time in whole seconds"),
+    ];
+    for (method, params, want) in table {
+        assert!(bad(want)(in_both_styles(method, params)), "{params}");
+    }
+    for method in ["subscribe", "unsubscribe", "refresh"] {
+        let session = in_both_styles(method, r#"{"user":"42","channel":"c","session":"s"}"#);
+        assert_eq!(session, Err(ApiError::NotAvailable { feature: "session" }));
+    }
+}
+
+#[test]
+fn a_publication_may_exclude_a_client() {
+    let exclude = ClientId::parse(CLIENT);
+    for (more, exclude) in
+        [(format!(r#""exclude":"{CLIENT}""#), exclude), (r#""exclude":"""#.to_owned(), None)]
+    {
+        let params = format!(r#"{{"channel":"c","data":1,{more}}}"#);
+        assert_eq!(
+            in_both_styles("publish", &params),
+            publish("c", Message { exclude, ..message("1") }),
+            "{more}"
+        );
+    }
+    let wrong = r#"{"channel":"c","data":1,"exclude":"42"}"#;
+    assert!(bad("exclude must be a client id")(in_both_styles("publish", wrong)));
 }
 
 #[test]
@@ -326,10 +466,7 @@ fn channels_and_info_are_read() {
 #[test]
 fn methods_that_are_not_served_say_so() {
     let known = [
-        "unsubscribe",
         "rpc",
-        "subscribe",
-        "refresh",
         "batch",
         "map_publish",
         "map_remove",

@@ -1,0 +1,242 @@
+//! What backends do to users' connections, on all shards and in both generations of the protocol.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::{At, Process, at};
+
+const NAMESPACES: &str = "[[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_client = true\n\
+    allow_publish_for_client = true\npresence = true\nallow_presence_for_client = true\n\
+    [[apps.namespaces]]\nname = \"kept\"\nhistory_size = 10\nhistory_ttl = \"60s\"\nallow_recovery = true\n\
+    allow_history_for_client = true\nallow_subscribe_for_client = true";
+
+const A: At = at(0, 0);
+const B: At = at(1, 0);
+const C: At = at(2, 0);
+
+fn process() -> Process {
+    Process::new(3, "", &format!("[apps.centrifuge]\nping_interval = \"1h\"\n{NAMESPACES}"))
+}
+
+/// The user 42 on two shards, the second time in the first generation; the user 43 beside it.
+fn people(process: &mut Process) -> [String; 3] {
+    let first = process.connect(A, r#"{"sub":"42"}"#);
+    let second = process.connect_v1(B, r#"{"sub":"42"}"#);
+    let other = process.connect(C, r#"{"sub":"43"}"#);
+    [first, second, other]
+}
+
+#[test]
+fn a_subscribed_user_hears_what_is_published_after_the_answer() {
+    let mut process = process();
+    people(&mut process);
+    for (shard, channel) in [(0, "a"), (1, "b"), (2, "c"), (0, "$d"), (1, "e#1")] {
+        let params = format!(r#"{{"user":"42","channel":"{channel}","data":{{"hi":1}}}}"#);
+        process.call(shard, "subscribe", &params);
+        process.call(2, "publish", &format!(r#"{{"channel":"{channel}","data":7}}"#));
+        let push = format!(r#"{{"push":{{"channel":"{channel}","subscribe":{{"data":{{"hi":1}}}}}}}}"#);
+        let heard = format!(r#"{{"push":{{"channel":"{channel}","pub":{{"data":7}}}}}}"#);
+        assert_eq!(process.heard(A), [push, heard], "{channel}");
+        let push = format!(r#"{{"result":{{"type":5,"channel":"{channel}","data":{{"data":{{"hi":1}}}}}}}}"#);
+        let heard = format!(r#"{{"result":{{"channel":"{channel}","data":{{"data":7}}}}}}"#);
+        assert_eq!(process.heard(B), [push, heard], "{channel}");
+        // Once more changes nothing.
+        process.call(shard, "subscribe", &params);
+        assert_eq!(process.heard(A).len() + process.heard(B).len(), 0, "{channel}");
+    }
+    assert_eq!(process.heard(C), [""; 0], "the other user");
+    let again = process.ask(A, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+    assert!(again[0].contains("\"code\":105"), "{again:?}");
+    let presence = process.ask(A, r#"{"id":3,"presence_stats":{"channel":"a"}}"#);
+    assert!(presence[0].contains(r#""num_clients":2,"num_users":1"#), "{presence:?}");
+    for at in [A, B, C] {
+        process.leave(at);
+    }
+    assert_eq!(process.leftovers(), [""; 0]);
+}
+
+#[test]
+fn an_unsubscribed_user_is_told_and_hears_nothing_more() {
+    let mut process = process();
+    let [first, second, _] = people(&mut process);
+    for at in [A, C] {
+        process.ask(at, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+        process.ask(at, r#"{"id":3,"subscribe":{"channel":"b"}}"#);
+    }
+    process.ask(B, r#"{"id":2,"method":1,"params":{"channel":"a"}}"#);
+    process.call(2, "unsubscribe", &format!(r#"{{"client":"{second}","user":"43","channel":"a"}}"#));
+    assert_eq!(process.heard(B), [""; 0], "a client of another user is left alone");
+    process.call(2, "unsubscribe", r#"{"user":"42","channel":"a"}"#);
+    process.call(2, "unsubscribe", r#"{"user":"42","channel":"a"}"#);
+    process.call(2, "publish", r#"{"channel":"a","data":7}"#);
+    let push = r#"{"push":{"channel":"a","unsubscribe":{"code":2000,"reason":"server unsubscribe"}}}"#;
+    assert_eq!(process.heard(A), [push]);
+    assert_eq!(process.heard(B), [r#"{"result":{"type":3,"channel":"a","data":{}}}"#]);
+    assert_eq!(process.heard(C), [r#"{"push":{"channel":"a","pub":{"data":7}}}"#]);
+    // Without a channel all of them end.
+    process.ask(A, r#"{"id":4,"subscribe":{"channel":"a"}}"#);
+    process.call(1, "unsubscribe", &format!(r#"{{"client":"{first}"}}"#));
+    let told = process.heard(A);
+    assert_eq!(told.len(), 2, "{told:?}");
+    process.call(1, "broadcast", r#"{"channels":["a","b"],"data":7}"#);
+    assert_eq!(process.heard(A), [""; 0]);
+    let unknown = process.api(0, "unsubscribe", r#"{"user":"42","channel":"no:a"}"#);
+    assert_eq!(unknown["error"]["code"], 102);
+}
+
+#[test]
+fn a_subscription_under_way_is_ended_too() {
+    let mut process = process();
+    people(&mut process);
+    // Wherever its owner is, one of these subscribes is under way while the backend ends it.
+    for at in [A, C] {
+        process.hold_letters = true;
+        process.say(at, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+        let user = if at == A { "42" } else { "43" };
+        process.say_api(1, "unsubscribe", &format!(r#"{{"user":"{user}","channel":"a"}}"#));
+        process.release_letters();
+        assert!(process.end_api(1).contains("\"result\":{}"));
+        let told = process.heard(at);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("\"subscribe\":{}") && told[1].contains("\"code\":2000"), "{told:?}");
+        process.call(0, "publish", r#"{"channel":"a","data":1}"#);
+        assert_eq!(process.heard(at), [""; 0]);
+    }
+    for at in [A, B, C] {
+        process.leave(at);
+    }
+    assert_eq!(process.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_subscription_by_a_backend_recovers_and_expires() {
+    let mut process = process();
+    people(&mut process);
+    for number in 1..=3 {
+        process.call(0, "publish", &format!(r#"{{"channel":"kept:a","data":{number}}}"#));
+    }
+    let epoch = process.api(1, "history", r#"{"channel":"kept:a"}"#)["result"]["epoch"].clone();
+    let expire_at = process.now_s() + 30;
+    process.call(
+        2,
+        "subscribe",
+        &format!(
+            r#"{{"user":"42","channel":"kept:a","recover_since":{{"offset":1,"epoch":{epoch}}},"expire_at":{expire_at}}}"#
+        ),
+    );
+    let told = process.heard(A);
+    assert_eq!(told.len(), 3, "{told:?}");
+    // Clients count on from the offset they are told.
+    assert!(told[0].contains(r#""offset":1,"positioned":true"#), "{told:?}");
+    assert!(
+        told[1].contains(r#""data":2,"offset":2"#) && told[2].contains(r#""data":3,"offset":3"#),
+        "{told:?}"
+    );
+    let told = process.heard(B);
+    assert!(
+        told.len() == 3 && told[0].contains("\"type\":5") && told[2].contains("\"offset\":3"),
+        "{told:?}"
+    );
+    // Nobody can refresh it for the client, so its end is that of the connection.
+    process.pass(60_000);
+    assert!(process.heard(A).iter().any(|told| told == "close 3006 subscription expired"));
+    assert!(process.heard(B).iter().any(|told| told.starts_with("close 3006 ")));
+    // What cannot be.
+    let table = [
+        (r#"{"user":"42","channel":"no:a"}"#.to_owned(), 102),
+        (format!(r#"{{"user":"42","channel":"a","expire_at":{expire_at}}}"#), 107),
+        (r#"{"user":"42","channel":"a b"}"#.to_owned(), 107),
+    ];
+    for (params, code) in table {
+        assert_eq!(process.api(0, "subscribe", &params)["error"]["code"], code, "{params}");
+    }
+}
+
+#[test]
+fn overrides_hold_for_the_subscription() {
+    let mut process = process();
+    people(&mut process);
+    let force = r#""override":{"force_recovery":{"value":true},"presence":{"value":false}}"#;
+    process.call(0, "subscribe", &format!(r#"{{"user":"43","channel":"kept:b",{force}}}"#));
+    let told = process.heard(C);
+    assert!(told[0].contains("\"recoverable\":true") && told[0].contains("\"epoch\""), "{told:?}");
+    process.call(0, "subscribe", &format!(r#"{{"user":"43","channel":"hidden",{force}}}"#));
+    process.heard(C);
+    let stats = process.ask(C, r#"{"id":3,"presence_stats":{"channel":"hidden"}}"#);
+    assert!(stats[0].contains("\"num_clients\":0"), "{stats:?}");
+}
+
+#[test]
+fn a_subscription_over_the_limit_ends_the_connection() {
+    let mut process = Process::new(2, "", &format!("[apps.centrifuge]\nchannel_limit = 1\n{NAMESPACES}"));
+    process.connect(A, r#"{"sub":"42"}"#);
+    process.call(1, "subscribe", r#"{"user":"42","channel":"a"}"#);
+    process.call(1, "subscribe", r#"{"user":"42","channel":"b"}"#);
+    assert_eq!(process.heard(A).last().map(String::as_str), Some("close 3505 channel limit"));
+}
+
+#[test]
+fn a_backend_that_asks_while_the_engine_is_away_is_told_so() {
+    let mut process = process();
+    people(&mut process);
+    process.engine_is_down = true;
+    let answer = process.api(0, "subscribe", r#"{"user":"42","channel":"a"}"#);
+    assert_eq!(answer["error"]["code"], 100, "{answer}");
+    process.engine_is_down = false;
+    process.call(0, "subscribe", r#"{"user":"42","channel":"a"}"#);
+    assert_eq!(process.heard(A).len(), 1);
+}
+
+#[test]
+fn a_moved_expiry_is_told_and_holds() {
+    let mut process = process();
+    let [first, second, _] = people(&mut process);
+    let expire_at = process.now_s() + 20;
+    process.call(2, "refresh", &format!(r#"{{"user":"42","expire_at":{expire_at},"info":{{"n":1}}}}"#));
+    assert_eq!(process.heard(A), [r#"{"push":{"refresh":{"expires":true,"ttl":20}}}"#]);
+    assert_eq!(process.heard(B), [""; 0], "the first generation has no word for it");
+    process.ask(C, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+    process.ask(A, r#"{"id":2,"publish":{"channel":"a","data":1}}"#);
+    assert!(process.heard(C)[0].contains(r#""conn_info":{"n":1}"#), "who it is to others");
+    process.call(2, "refresh", &format!(r#"{{"client":"{first}"}}"#));
+    assert_eq!(process.heard(A), [r#"{"push":{"refresh":{}}}"#]);
+    process.pass(47_000);
+    let of_b = process.heard(B);
+    assert!(of_b.iter().any(|told| told.starts_with("close 3005 ")), "{of_b:?}");
+    assert!(!process.heard(A).iter().any(|told| told.starts_with("close")));
+    process.call(2, "refresh", r#"{"user":"42","expire_at":7}"#);
+    assert_eq!(process.heard(A).last().map(String::as_str), Some("close 3005 connection expired"));
+    process.call(2, "refresh", r#"{"user":"43","expired":true}"#);
+    assert_eq!(process.heard(C).last().map(String::as_str), Some("close 3005 connection expired"));
+    process.call(2, "refresh", &format!(r#"{{"client":"{second}"}}"#));
+}
+
+#[test]
+fn an_excluded_client_does_not_hear_the_publication() {
+    let mut process = process();
+    let [first, second, _] = people(&mut process);
+    process.ask(B, r#"{"id":2,"method":1,"params":{"channel":"kept:a"}}"#);
+    for at in [A, C] {
+        process.ask(at, r#"{"id":2,"subscribe":{"channel":"kept:a","recoverable":true}}"#);
+    }
+    for (number, excluded, shard) in [(1, &first, 0), (2, &second, 2), (3, &first, 1)] {
+        let params = format!(r#"{{"channels":["kept:a"],"data":{number},"exclude":"{excluded}"}}"#);
+        process.call(shard, "broadcast", &params);
+    }
+    process.call(
+        0,
+        "publish",
+        r#"{"channel":"kept:a","data":4,"exclude":"00000000-0000-0000-0000-000000000000"}"#,
+    );
+    let numbers = |told: Vec<String>| -> Vec<usize> {
+        (1..=4)
+            .filter(|number| told.iter().any(|told| told.contains(&format!("\"data\":{number},"))))
+            .collect()
+    };
+    assert_eq!(numbers(process.heard(A)), [2, 4]);
+    assert_eq!(numbers(process.heard(B)), [1, 3, 4]);
+    assert_eq!(numbers(process.heard(C)), [1, 2, 3, 4]);
+    // It is kept for everybody, so whoever recovers gets it too.
+    let history = process.ask(A, r#"{"id":3,"history":{"channel":"kept:a","limit":-1}}"#);
+    assert_eq!(numbers(history), [1, 2, 3, 4]);
+}
