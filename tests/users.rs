@@ -3,7 +3,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use support::{At, Process, at};
+use polycast::shard::letter::Order;
+use support::{At, Process, at, token, token_by};
 
 const NAMESPACES: &str = "[[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_client = true\n\
     allow_publish_for_client = true\npresence = true\nallow_presence_for_client = true\n\
@@ -239,4 +240,81 @@ fn an_excluded_client_does_not_hear_the_publication() {
     // It is kept for everybody, so whoever recovers gets it too.
     let history = process.ask(A, r#"{"id":3,"history":{"channel":"kept:a","limit":-1}}"#);
     assert_eq!(numbers(history), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_refresh_with_other_channels_sends_the_client_back() {
+    let refresh = |claims: &str| format!(r#"{{"id":9,"refresh":{{"token":"{}"}}}}"#, token(claims));
+    // (claims at first, of the refresh, whether the client stays)
+    let table = [
+        (r#"{"sub":"42"}"#, r#"{"sub":"42"}"#, true),
+        (r#"{"sub":"42","channels":["a","b"]}"#, r#"{"sub":"42","channels":["b","a","a"]}"#, true),
+        (r#"{"sub":"42","channels":["a","b"]}"#, r#"{"sub":"42","subs":{"a":{},"b":{"info":1}}}"#, true),
+        (r#"{"sub":"42","channels":["a"]}"#, r#"{"sub":"42"}"#, false),
+        (r#"{"sub":"42"}"#, r#"{"sub":"42","channels":["a"]}"#, false),
+        (r#"{"sub":"42","channels":["a"]}"#, r#"{"sub":"42","channels":["b"]}"#, false),
+        (r#"{"sub":"42","subs":{"a":{}}}"#, r#"{"sub":"42","channels":["a","b"]}"#, false),
+    ];
+    for (first, then, stays) in table {
+        let mut process = process();
+        process.connect(A, first);
+        // Neither what the client asked for nor what a backend added is a matter of the token.
+        process.ask(A, r#"{"id":2,"subscribe":{"channel":"own"}}"#);
+        process.call(1, "subscribe", r#"{"user":"42","channel":"added"}"#);
+        process.heard(A);
+        let answer = process.ask(A, &refresh(then));
+        let want = if stays { "{\"id\":9,\"refresh\"" } else { "close 3010 insufficient state" };
+        assert!(answer[0].starts_with(want), "{first} {then}: {answer:?}");
+    }
+}
+
+#[test]
+fn t3_41_a_refresh_for_another_user_or_too_late() {
+    let mut process = process();
+    let now_s = process.now_s();
+    let valid = format!(r#"{{"sub":"42","exp":{}}}"#, now_s + 60);
+    // (claims, answer)
+    let table = [
+        (r#"{"sub":"43"}"#.to_owned(), "close 3500 "),
+        (r#"{"sub":""}"#.to_owned(), "close 3500 "),
+        (r#"{"sub":"42","channel":"a"}"#.to_owned(), "close 3500 "),
+        (format!(r#"{{"sub":"42","exp":{now_s}}}"#), "close 3005 "),
+        (r#"{"sub":"42","expire_at":1}"#.to_owned(), "close 3005 "),
+        (valid.clone(), r#"{"id":9,"refresh":{"client":""#),
+    ];
+    for (claims, want) in table {
+        process.connect(A, &valid);
+        let refresh = format!(r#"{{"id":9,"refresh":{{"token":"{}"}}}}"#, token(&claims));
+        let answer = process.ask(A, &refresh);
+        assert!(answer[0].starts_with(want), "{claims}: {answer:?}");
+        process.leave(A);
+    }
+}
+
+#[test]
+fn keys_are_rotated_without_a_disconnect() {
+    let mut process = process();
+    process.connect(A, r#"{"sub":"42"}"#);
+    let refresh = |secret: &str| {
+        format!(r#"{{"id":9,"refresh":{{"token":"{}"}}}}"#, token_by(secret, r#"{"sub":"42"}"#))
+    };
+    let with = |current: &str, previous: &str| {
+        let text = format!(
+            "[[apps]]\nid = \"1\"\ntoken_hmac_secret_key = \"{current}\"\n\
+             token_hmac_previous_secret_key = \"{previous}\"\n{NAMESPACES}"
+        );
+        let mut no_file = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        std::sync::Arc::new(polycast::config::Config::load(&text, [], &mut no_file).expect("valid"))
+    };
+    let (old, new) = (support::SECRET, "fedcba9876543210fedcba9876543210");
+    // Both keys for a while, then the new one alone.
+    for (current, previous, good) in [(new, old, vec![old, new]), (new, "", vec![new])] {
+        process.order(|| Order::Reload(with(current, previous)));
+        assert_eq!(process.heard(A), [""; 0]);
+        for secret in good {
+            let answer = process.ask(A, &refresh(secret));
+            assert!(answer[0].contains("\"refresh\""), "{answer:?}");
+        }
+    }
+    assert_eq!(process.ask(A, &refresh(old)), ["close 3500 invalid token"]);
 }

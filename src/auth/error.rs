@@ -28,8 +28,8 @@ pub enum TokenError {
     Expired { exp_s: u64, now_s: u64 },
     #[error("nbf is {nbf_s}, and it is only {now_s} now")]
     NotYetValid { nbf_s: u64, now_s: u64 },
-    /// Right in itself, but made for another subscription than the one it came with.
-    #[error("{claim} is another than that of the subscription")]
+    /// Right in itself, but made for somebody or something else than what it came with.
+    #[error("{claim} is another than that of the connection or subscription it came for")]
     ForAnother { claim: &'static str },
     /// Also when it is there but empty.
     #[error("sub is missing, and anonymous tokens are not allowed")]

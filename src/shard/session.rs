@@ -189,7 +189,7 @@ impl Shard {
         };
         let now_s = self.now.unix_s();
         if identity.user != self.connections.cold(slot).user {
-            tracing::info!(connection = %self.name(slot), "refused: the refresh token is another user's");
+            self.note_auth_failure(slot, &TokenError::ForAnother { claim: "sub" }, token);
             self.disconnect(slot, Disconnect::InvalidToken);
             return;
         }
