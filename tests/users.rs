@@ -14,6 +14,7 @@ const NAMESPACES: &str = "[[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_
 const A: At = at(0, 0);
 const B: At = at(1, 0);
 const C: At = at(2, 0);
+const D: At = at(2, 1);
 
 fn process() -> Process {
     Process::new(3, "", &format!("[apps.centrifuge]\nping_interval = \"1h\"\n{NAMESPACES}"))
@@ -317,4 +318,36 @@ fn keys_are_rotated_without_a_disconnect() {
         }
     }
     assert_eq!(process.ask(A, &refresh(old)), ["close 3500 invalid token"]);
+}
+
+#[test]
+fn of_a_users_connections_the_last_one_stays() {
+    let more = "[apps.centrifuge]\nuser_subscribe_to_personal = true\nuser_personal_single_connection = true";
+    let mut process = Process::new(3, "", &format!("{more}\n{NAMESPACES}"));
+    process.connect(A, r#"{"sub":"42"}"#);
+    process.connect(C, r#"{"sub":"43"}"#);
+    process.connect_v1(B, r#"{"sub":"42"}"#);
+    assert_eq!(process.heard(A), ["close 3504 connection limit"]);
+    process.connect(D, r#"{"sub":"42"}"#);
+    assert_eq!(process.heard(B), [r#"close 3013 {"reason":"connection limit","reconnect":false}"#]);
+    assert_eq!(process.heard(C), [""; 0], "another user");
+    // The end of the one before says nothing about the last.
+    process.leave(A);
+    process.leave(B);
+    assert!(process.ask(D, r#"{"id":2,"subscribe":{"channel":"a"}}"#)[0].contains("\"subscribe\""));
+    // Two at once, at two shards: the letters cross, and exactly one stays.
+    for at in [A, B] {
+        process.open(at);
+        process.hold_letters = true;
+        process.say(at, &format!(r#"{{"id":1,"connect":{{"token":"{}"}}}}"#, token(r#"{"sub":"42"}"#)));
+    }
+    process.release_letters();
+    let is_closed = |told: Vec<String>| told.iter().any(|told| told.starts_with("close 3504"));
+    let (a, b) = (is_closed(process.heard(A)), is_closed(process.heard(B)));
+    assert!(a != b, "{a} {b}");
+    assert!(is_closed(process.heard(D)));
+    for at in [A, B, C, D] {
+        process.leave(at);
+    }
+    assert_eq!(process.leftovers(), [""; 0]);
 }

@@ -159,6 +159,8 @@ pub struct Centrifuge {
     /// Every user is subscribed to `<prefix>#<user>` from the start; `None`: nobody is. The prefix is empty or a
     /// namespace's with its colon.
     pub personal_channel: Option<Box<str>>,
+    /// A user's new connection ends its older one. Only with a personal channel.
+    pub single_connection: bool,
     /// Demanded of `aud`, if set.
     pub token_audience: Option<Box<str>>,
     /// Demanded of `iss`, if set.

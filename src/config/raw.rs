@@ -156,6 +156,7 @@ pub(super) struct RawCentrifuge {
     pub disallow_anonymous_connection_tokens: bool,
     pub user_subscribe_to_personal: bool,
     pub user_personal_channel_namespace: String,
+    pub user_personal_single_connection: bool,
     pub token_audience: String,
     pub token_issuer: String,
 }
@@ -176,6 +177,7 @@ impl Default for RawCentrifuge {
             disallow_anonymous_connection_tokens: false,
             user_subscribe_to_personal: false,
             user_personal_channel_namespace: String::new(),
+            user_personal_single_connection: false,
             token_audience: String::new(),
             token_issuer: String::new(),
         }

@@ -130,7 +130,8 @@ fn centrifuge_difference(old: &Centrifuge, new: &Centrifuge, differs: &mut impl 
         disallow_anonymous_connection_tokens,
         token_audience,
         token_issuer,
-        personal_channel: _,
+        personal_channel,
+        single_connection,
     } = old;
     differs("apps.centrifuge.ping_interval", *ping_interval_ms != new.ping_interval_ms);
     differs("apps.centrifuge.pong_timeout", *pong_timeout_ms != new.pong_timeout_ms);
@@ -144,6 +145,8 @@ fn centrifuge_difference(old: &Centrifuge, new: &Centrifuge, differs: &mut impl 
         "apps.centrifuge.disallow_anonymous_connection_tokens",
         *disallow_anonymous_connection_tokens != new.disallow_anonymous_connection_tokens,
     );
+    differs("apps.centrifuge.user_subscribe_to_personal", *personal_channel != new.personal_channel);
+    differs("apps.centrifuge.user_personal_single_connection", *single_connection != new.single_connection);
     differs("apps.centrifuge.token_audience", *token_audience != new.token_audience);
     differs("apps.centrifuge.token_issuer", *token_issuer != new.token_issuer);
 }

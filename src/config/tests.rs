@@ -248,6 +248,10 @@ fn refusals_name_the_key_and_what_to_do() {
             app("[apps.pusher]\nactivity_timeout = \"1500ms\""),
             "apps.0.pusher.activity_timeout: \"1500ms\" is not possible; write whole seconds",
         ),
+        (
+            app("[apps.centrifuge]\nuser_personal_single_connection = true"),
+            "apps.0.centrifuge.user_personal_single_connection: \"true\" is not possible; it goes with",
+        ),
         (app("[apps.pusher]\ncache_ttl = 0"), "apps.0.pusher.cache_ttl: 0 is out of range"),
         // Namespaces.
         (app("[[apps.namespaces]]"), "apps.0.namespaces.0.name: missing; write \"\" for channels without"),
@@ -564,6 +568,10 @@ fn a_reload_tells_what_needs_a_restart() {
         (
             app("[apps.centrifuge]\nping_interval = 30\ntoken_issuer = \"i\""),
             &["apps.centrifuge.ping_interval", "apps.centrifuge.token_issuer"],
+        ),
+        (
+            app("[apps.centrifuge]\nuser_subscribe_to_personal = true\nuser_personal_single_connection = true"),
+            &["apps.centrifuge.user_subscribe_to_personal", "apps.centrifuge.user_personal_single_connection"],
         ),
         (app("key = \"k\"\nsecret = \"s\""), &["apps.pusher.enabled"]),
     ];

@@ -307,6 +307,10 @@ fn centrifuge(table: &Table, raw: &RawCentrifuge) -> Result<Centrifuge, ConfigEr
         let (pong_ms, ping_ms) = (raw.pong_timeout.ms, raw.ping_interval.ms);
         return Err(ConfigError::PongTimeout { key: table.key("pong_timeout"), pong_ms, ping_ms });
     }
+    if raw.user_personal_single_connection && !raw.user_subscribe_to_personal {
+        let want = "it goes with user_subscribe_to_personal, as in Centrifugo: set that too";
+        return Err(table.value("user_personal_single_connection", "true", want));
+    }
     Ok(Centrifuge {
         ping_interval_ms,
         pong_timeout_ms,
@@ -326,6 +330,7 @@ fn centrifuge(table: &Table, raw: &RawCentrifuge) -> Result<Centrifuge, ConfigEr
             let namespace = &*raw.user_personal_channel_namespace;
             if namespace.is_empty() { "".into() } else { format!("{namespace}:").into() }
         }),
+        single_connection: raw.user_personal_single_connection,
         token_audience: text(&raw.token_audience),
         token_issuer: text(&raw.token_issuer),
     })

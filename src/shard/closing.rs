@@ -101,6 +101,7 @@ impl Shard {
         self.connections.hot_mut(slot).phase = Phase::Closing;
         self.end_all_subscriptions(slot);
         if self.connections.cold(slot).is_client {
+            self.release_user(slot);
             self.users.remove(&mut self.connections, slot);
             self.counters.clients -= 1;
         }

@@ -94,6 +94,7 @@ impl Shard {
         }
         self.counters.clients += 1;
         self.users.insert(&mut self.connections, slot);
+        self.claim_user(slot);
         let Some(codec) = self.codec(slot) else { return };
         self.connections.hot_mut(slot).variant = codec.variant().index() as u8;
         let rules = self.rules(slot).map_or((0, 0), |rules| (rules.ping_interval_ms, rules.proof_ms));

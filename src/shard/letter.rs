@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::core::error::ClientError;
 use crate::core::event::Recovery;
 use crate::core::history::Range;
-use crate::core::ids::AppIndex;
+use crate::core::ids::{AppIndex, ClientId, ConnectionId};
 use crate::core::publication::{ClientInfo, Numbered, Position, Publication, Terms};
 use crate::core::recovery::Mode;
 use crate::engine::{ChannelKey, PresenceStats, Stream};
@@ -58,6 +58,12 @@ pub enum Letter {
     Deliver(Arc<Delivery>),
     /// From the owner: publications are missing for good.
     Broken { channel: ChannelKey },
+    /// To the shard that a user belongs to: this client is to be its only one.
+    Claim { app: AppIndex, user: Box<str>, client: ClientId },
+    /// To that shard: the client goes.
+    Release { app: AppIndex, user: Box<str>, client: ClientId },
+    /// From it: another connection of the user came.
+    Displaced { connection: ConnectionId },
     /// To every shard: a question about all of its connections or channels.
     Survey { operation: OperationId, question: Arc<Question> },
     /// The answer to a survey.

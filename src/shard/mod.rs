@@ -37,6 +37,7 @@ mod seal;
 mod session;
 mod settings;
 mod signature;
+mod single;
 mod slow;
 mod special;
 mod subscribe;
@@ -103,6 +104,7 @@ pub struct Shard {
     index_page: Arc<[u8]>,
     connections: Connections,
     users: Users,
+    holders: single::Holders,
     addresses: Addresses,
     /// What one client address may do here.
     share: Share,
@@ -179,6 +181,7 @@ impl Shard {
             index_page: Arc::clone(&founding.index_page),
             connections: Connections::default(),
             users: Users::new(placement),
+            holders: single::Holders::new(),
             addresses: Addresses::new(placement.key),
             channels: Channels::new(placement),
             operations: Operations::default(),
@@ -327,6 +330,7 @@ impl Shard {
             ("connections", self.connections.count() == 0),
             ("channels", self.channels.is_empty()),
             ("users", self.users.is_empty()),
+            ("holders", self.holders.is_empty()),
             ("addresses", self.addresses.is_empty()),
             ("operations", self.operations.is_empty()),
             ("gathers", self.gathers.is_empty()),
@@ -423,6 +427,9 @@ impl Shard {
                     self.drop_subscribers(handle);
                 }
             }
+            Letter::Claim { app, user, client } => self.user_claimed(app, user, client),
+            Letter::Release { app, user, client } => self.user_released(app, user, client),
+            Letter::Displaced { connection } => self.displaced(connection),
             Letter::Survey { operation, question } => self.surveyed_by(source, operation, &question),
             Letter::Surveyed { operation, findings } => self.survey_answered(operation, findings),
         }

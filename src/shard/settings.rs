@@ -35,6 +35,8 @@ pub struct Rules {
     pub channels_max: usize,
     /// Every user is subscribed to `<prefix>#<user>`; `None`: nobody is.
     pub personal_channel: Option<Box<str>>,
+    /// A user's new connection ends its older one.
+    pub single_connection: bool,
     /// One message of a client.
     pub message_bytes_max: u32,
     /// The data of a client's publication, and the name of its event.
@@ -116,6 +118,7 @@ fn centrifuge(config: &Config, options: &Centrifuge) -> Rules {
         channel_bytes_max: options.channel_max_length,
         channels_max: options.channel_limit,
         personal_channel: options.personal_channel.clone(),
+        single_connection: options.single_connection,
         message_bytes_max: config.limits.message_bytes_max,
         data_bytes_max: config.limits.publication_bytes_max,
         event_bytes_max: usize::MAX,
@@ -141,6 +144,7 @@ fn pusher(config: &Config, options: &Pusher) -> Rules {
         channel_bytes_max: options.channel_max_length,
         channels_max: options.channel_limit,
         personal_channel: None,
+        single_connection: false,
         message_bytes_max: options.message_max_size.min(config.limits.message_bytes_max),
         data_bytes_max: options.event_data_max_size.min(config.limits.publication_bytes_max),
         event_bytes_max: options.event_name_max_length,

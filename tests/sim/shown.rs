@@ -55,6 +55,9 @@ impl Display for ShownLetter<'_> {
                 write!(out, "deliver {} {}", delivery.channel.name, delivery.numbered.offset)
             }
             Letter::Broken { channel } => write!(out, "broken {}", channel.name),
+            Letter::Claim { user, .. } => write!(out, "claim {user}"),
+            Letter::Release { user, .. } => write!(out, "release {user}"),
+            Letter::Displaced { connection } => write!(out, "displaced {}", connection.slot.0),
             Letter::Survey { question, .. } => write!(out, "survey {question:?}"),
             Letter::Surveyed { findings, .. } => write!(out, "surveyed {findings:?}"),
         }

@@ -47,6 +47,8 @@ pub struct Process {
     letters: VecDeque<(ShardId, ShardId, Letter)>,
     /// The engine answers nothing but that it is not there.
     pub engine_is_down: bool,
+    /// Letters are still on their way.
+    pub hold_letters: bool,
 }
 
 pub fn config(before: &str, more: &str) -> Arc<Config> {
@@ -86,12 +88,25 @@ impl Process {
             engines: (0..shards).map(|id| Memory::new(u64::from(id) + 5)).collect(),
             letters: VecDeque::new(),
             engine_is_down: false,
+            hold_letters: false,
         }
     }
 
     /// Hands over one input and carries out all that follows from it.
     pub fn input(&mut self, shard: usize, input: Input<'_>) {
         self.take(shard, input);
+        self.carry_letters();
+    }
+
+    pub fn release_letters(&mut self) {
+        self.hold_letters = false;
+        self.carry_letters();
+    }
+
+    fn carry_letters(&mut self) {
+        if self.hold_letters {
+            return;
+        }
         while let Some((source, target, letter)) = self.letters.pop_front() {
             self.take(usize::from(target.0), Input::Letter { source, letter });
         }
