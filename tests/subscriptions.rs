@@ -42,11 +42,7 @@ fn ask(world: &mut World, slot: Slot, command: &str) -> Vec<String> {
 /// Connects, and returns the answer and the client's id.
 fn connect(world: &mut World, slot: Slot, claims: &str, more: &str) -> (Vec<String>, String) {
     world.open(slot, SocketAddr::from(([127, 0, 0, 1], 4_000)));
-    while world.shard.has_batches() {
-        let Some((taken, bytes)) = world.shard.next_batch() else { break };
-        let length = bytes.len() as u32;
-        world.input(Input::Sent { slot: taken, result: Ok(length) });
-    }
+    world.send_all();
     let answer = ask(world, slot, &format!(r#"{{"id":1,"connect":{{"token":"{}"{more}}}}}"#, token(claims)));
     let id = answer.first().and_then(|text| text.split("\"client\":\"").nth(1)).unwrap_or_default();
     let id = id.split('"').next().unwrap_or_default().to_owned();
@@ -390,4 +386,37 @@ fn history_is_read_by_subscribers() {
     );
     let none = r#"{"id":4,"history":{"channel":"room"}}"#;
     assert!(ask(&mut world, A, none)[0].contains("108"));
+}
+
+#[test]
+fn under_the_rules_of_centrifugo_v2_users_may_hear_what_is_not_private() {
+    let more = "[apps.centrifuge]\ncompat = \"v2\"\nallow_anonymous_connect_without_token = true\n\
+        [[apps.namespaces]]\nname = \"\"\npresence = true\nhistory_size = 1\nhistory_ttl = \"60s\"\n\
+        [[apps.namespaces]]\nname = \"server\"\nallow_subscribe_for_client = false";
+    let mut world = World::new("", more);
+    connect(&mut world, A, r#"{"sub":"42"}"#, "");
+    let say = |method: &str, channel: &str| format!(r#"{{"id":7,"{method}":{{"channel":"{channel}","data":1}}}}"#);
+    // (method, channel, answer)
+    let table = [
+        ("presence", "news", "\"code\":103"),
+        ("history", "news", "\"code\":103"),
+        ("subscribe", "news", "\"subscribe\":{"),
+        ("presence", "news", "\"presence\":{"),
+        ("history", "news", "\"history\":{"),
+        ("publish", "news", "\"code\":103"),
+        ("subscribe", "dialog#42,43", "\"subscribe\":{"),
+        ("subscribe", "dialog#41,43", "\"code\":103"),
+        ("subscribe", "$news", "\"code\":103"),
+        ("subscribe", "server:a", "\"code\":103"),
+        ("subscribe", "none:a", "\"code\":102"),
+    ];
+    for (method, channel, want) in table {
+        let got = ask(&mut world, A, &say(method, channel));
+        assert!(got[0].contains(want), "{method} {channel}: {got:?}");
+    }
+    world.open(B, SocketAddr::from(([127, 0, 0, 1], 4_000)));
+    world.send_all();
+    ask(&mut world, B, r#"{"id":1,"connect":{}}"#);
+    let got = ask(&mut world, B, &say("subscribe", "news"));
+    assert!(got[0].contains("\"code\":103"), "who has no user: {got:?}");
 }

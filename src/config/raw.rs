@@ -139,11 +139,24 @@ pub(super) struct RawApp {
     pub namespaces: Vec<RawNamespace>,
 }
 
+/// Whose rules hold for what a namespace does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub(super) enum Compat {
+    /// Centrifugo v3 to v6: nobody may do what is not allowed.
+    #[default]
+    #[serde(rename = "")]
+    None,
+    /// Centrifugo v1 and v2.
+    #[serde(rename = "v2")]
+    V2,
+}
+
 /// `[apps.centrifuge]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawCentrifuge {
     pub enabled: Option<bool>,
+    pub compat: Compat,
     pub ping_interval: Duration,
     pub pong_timeout: Duration,
     pub stale_close_delay: Duration,
@@ -165,6 +178,7 @@ impl Default for RawCentrifuge {
     fn default() -> Self {
         Self {
             enabled: None,
+            compat: Compat::default(),
             ping_interval: Duration::from_s(25),
             pong_timeout: Duration::from_s(8),
             stale_close_delay: Duration::from_s(10),
@@ -254,18 +268,19 @@ impl Default for RawPusher {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawNamespace {
     pub name: Option<String>,
-    pub allow_subscribe_for_client: bool,
+    /// Unless it is written: whether the rules of Centrifugo v2 hold. So are the others that are optional.
+    pub allow_subscribe_for_client: Option<bool>,
     pub allow_subscribe_for_anonymous: bool,
     pub allow_publish_for_client: bool,
     pub allow_publish_for_subscriber: bool,
     pub allow_publish_for_anonymous: bool,
-    pub allow_user_limited_channels: bool,
+    pub allow_user_limited_channels: Option<bool>,
     pub history_size: u64,
     pub history_ttl: Duration,
     /// [`HISTORY_META_TTL`] unless it is written.
     pub history_meta_ttl: Option<Duration>,
     pub allow_history_for_client: bool,
-    pub allow_history_for_subscriber: bool,
+    pub allow_history_for_subscriber: Option<bool>,
     pub allow_history_for_anonymous: bool,
     pub allow_positioning: bool,
     pub force_positioning: bool,
@@ -278,9 +293,9 @@ pub(super) struct RawNamespace {
     pub delta_publish: bool,
     pub presence: bool,
     pub join_leave: bool,
-    pub force_push_join_leave: bool,
+    pub force_push_join_leave: Option<bool>,
     pub allow_presence_for_client: bool,
-    pub allow_presence_for_subscriber: bool,
+    pub allow_presence_for_subscriber: Option<bool>,
     pub allow_presence_for_anonymous: bool,
     pub slow_consumer: RawSlowConsumer,
 }

@@ -13,7 +13,7 @@ use super::{ReadFile, environment};
 const NOT_SERVED: [(&[&str], &[&str]); 4] = [
     (&["apps"], &["socketio", "carotene", "stream"]),
     (&["apps", "pusher"], &["webhooks"]),
-    (&["apps", "centrifuge"], &["compat", "user_connection_limit"]),
+    (&["apps", "centrifuge"], &["user_connection_limit"]),
     (
         &["apps", "namespaces"],
         &[

@@ -141,7 +141,7 @@ fn refusals_name_the_key_and_what_to_do() {
         (app("[apps.socketio]"), "apps.0.socketio: not served"),
         (app("[apps.carotene]"), "apps.0.carotene: not served"),
         (app("[[apps]]\n[apps.stream]"), "apps.1.stream: not served"),
-        (app("[apps.centrifuge]\ncompat = \"v2\""), "apps.0.centrifuge.compat: not served"),
+        (app("[apps.centrifuge]\ncompat = \"v3\""), "line 6: compat: unknown variant `v3`"),
         (
             app("[[apps.namespaces]]\nname=\"\"\n[[apps.namespaces]]\nchannel_regex=\"a\""),
             "apps.0.namespaces.1.channel_regex: not served",
@@ -311,6 +311,45 @@ fn refusals_name_the_key_and_what_to_do() {
             Ok(_) => panic!("accepted, but should say {want:?}:\n{text}"),
             Err(error) => assert!(error.to_string().starts_with(want), "{error}\nnot {want:?}:\n{text}"),
         }
+    }
+}
+
+#[test]
+fn the_rules_of_centrifugo_v2_hold_for_what_is_not_written() {
+    let text = |compat: &str, more: &str| {
+        app(&format!("[apps.centrifuge]\ncompat = \"{compat}\"\n[[apps.namespaces]]\nname = \"ns\"\n{more}"))
+    };
+    let of = |text: &str, name: &str| {
+        let config = load(text).expect("valid");
+        let n = config.apps[0].namespace(name).expect("configured").clone();
+        [
+            n.allow_subscribe_for_client,
+            n.allow_user_limited_channels,
+            n.allow_presence_for_subscriber,
+            n.allow_history_for_subscriber,
+            n.force_push_join_leave,
+            n.allow_subscribe_for_anonymous,
+            n.allow_publish_for_client,
+            n.allow_publish_for_subscriber,
+            n.allow_presence_for_client,
+            n.allow_history_for_client,
+        ]
+    };
+    let shown = |open: &str| -> Vec<bool> { open.chars().map(|c| c == 'y').collect() };
+    let closed = "allow_subscribe_for_client = false\nallow_user_limited_channels = false\n\
+                  allow_presence_for_subscriber = false\nallow_history_for_subscriber = false\n\
+                  join_leave = true\nforce_push_join_leave = false";
+    let table = [
+        ("", "", "ns:a", "nnnnnnnnnn"),
+        ("v2", "", "ns:a", "yyyynnnnnn"),
+        ("v2", "join_leave = true", "ns:a", "yyyyynnnnn"),
+        ("", "join_leave = true", "ns:a", "nnnnnnnnnn"),
+        ("v2", closed, "ns:a", "nnnnnnnnnn"),
+        // Also for channels of which nothing is written.
+        ("v2", closed, "a", "yyyynnnnnn"),
+    ];
+    for (compat, more, channel, want) in table {
+        assert_eq!(of(&text(compat, more), channel).to_vec(), shown(want), "{compat:?} {more} {channel}");
     }
 }
 

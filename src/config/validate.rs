@@ -8,7 +8,7 @@ use super::duration::Duration;
 use super::error::{ConfigError, ConfigWarning};
 use super::network::Network;
 use super::raw::{
-    HISTORY_META_TTL, RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawPusher, RawSecret,
+    Compat, HISTORY_META_TTL, RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawPusher, RawSecret,
     RawServer,
 };
 use super::{App, Centrifuge, Config, Limits, Pusher, Server};
@@ -237,7 +237,7 @@ fn app(table: &Table, raw: RawApp, warnings: &mut Vec<ConfigWarning>) -> Result<
         api_key: secret("api_key", raw.api_key, false)?,
         centrifuge: None,
         pusher: None,
-        namespaces: namespaces(table, &raw.namespaces)?,
+        namespaces: namespaces(table, &raw.namespaces, raw.centrifuge.compat)?,
         id: id.into(),
     };
     if app.api_key.is_none() {
@@ -411,11 +411,11 @@ fn pusher(table: &Table, raw: &RawPusher) -> Result<Pusher, ConfigError> {
 }
 
 /// Channels without a namespace always exist, as in Centrifugo; unconfigured, nobody may do anything in them.
-fn namespaces(app: &Table, raw: &[RawNamespace]) -> Result<Vec<Namespace>, ConfigError> {
+fn namespaces(app: &Table, raw: &[RawNamespace], compat: Compat) -> Result<Vec<Namespace>, ConfigError> {
     let mut namespaces: Vec<Namespace> = Vec::with_capacity(raw.len() + 1);
     for (index, raw) in raw.iter().enumerate() {
         let table = Table(format!("{}.namespaces.{index}", app.0));
-        let namespace = namespace(&table, raw)?;
+        let namespace = namespace(&table, raw, compat)?;
         if let Some(other) = namespaces.iter().position(|before| before.name == namespace.name) {
             return Err(table.duplicate("name", &namespace.name, format!("{}.namespaces.{other}", app.0)));
         }
@@ -423,13 +423,13 @@ fn namespaces(app: &Table, raw: &[RawNamespace]) -> Result<Vec<Namespace>, Confi
     }
     if !namespaces.iter().any(|namespace| namespace.name.is_empty()) {
         let unwritten = RawNamespace { name: Some(String::new()), ..RawNamespace::default() };
-        namespaces.push(namespace(app, &unwritten)?);
+        namespaces.push(namespace(app, &unwritten, compat)?);
     }
     namespaces.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(namespaces)
 }
 
-fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError> {
+fn namespace(table: &Table, raw: &RawNamespace, compat: Compat) -> Result<Namespace, ConfigError> {
     let want = "write \"\" for channels without a namespace, or at least two letters, digits, \"_\" or \"-\"";
     let name = raw.name.as_deref().ok_or_else(|| ConfigError::Missing { key: table.key("name"), want })?;
     if !name.is_empty() && (name.len() < 2 || !is_name(name)) {
@@ -480,19 +480,20 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
     if history_size > 0 && slow_consumer != SlowConsumer::Disconnect {
         return Err(ConfigError::LossyWithHistory { key: table.key("slow_consumer") });
     }
+    let is_open = compat == Compat::V2;
     Ok(Namespace {
         name: name.into(),
-        allow_subscribe_for_client: raw.allow_subscribe_for_client,
+        allow_subscribe_for_client: raw.allow_subscribe_for_client.unwrap_or(is_open),
         allow_subscribe_for_anonymous: raw.allow_subscribe_for_anonymous,
         allow_publish_for_client: raw.allow_publish_for_client,
         allow_publish_for_subscriber: raw.allow_publish_for_subscriber,
         allow_publish_for_anonymous: raw.allow_publish_for_anonymous,
-        allow_user_limited_channels: raw.allow_user_limited_channels,
+        allow_user_limited_channels: raw.allow_user_limited_channels.unwrap_or(is_open),
         history_size,
         history_ttl_s,
         history_meta_ttl_s,
         allow_history_for_client: raw.allow_history_for_client,
-        allow_history_for_subscriber: raw.allow_history_for_subscriber,
+        allow_history_for_subscriber: raw.allow_history_for_subscriber.unwrap_or(is_open),
         allow_history_for_anonymous: raw.allow_history_for_anonymous,
         allow_positioning: raw.allow_positioning,
         force_positioning: raw.force_positioning,
@@ -505,9 +506,9 @@ fn namespace(table: &Table, raw: &RawNamespace) -> Result<Namespace, ConfigError
         delta_publish: raw.delta_publish,
         presence: raw.presence,
         join_leave: raw.join_leave,
-        force_push_join_leave: raw.force_push_join_leave,
+        force_push_join_leave: raw.force_push_join_leave.unwrap_or(is_open && raw.join_leave),
         allow_presence_for_client: raw.allow_presence_for_client,
-        allow_presence_for_subscriber: raw.allow_presence_for_subscriber,
+        allow_presence_for_subscriber: raw.allow_presence_for_subscriber.unwrap_or(is_open),
         allow_presence_for_anonymous: raw.allow_presence_for_anonymous,
         slow_consumer,
     })
