@@ -395,7 +395,8 @@ fn under_the_rules_of_centrifugo_v2_users_may_hear_what_is_not_private() {
         [[apps.namespaces]]\nname = \"server\"\nallow_subscribe_for_client = false";
     let mut world = World::new("", more);
     connect(&mut world, A, r#"{"sub":"42"}"#, "");
-    let say = |method: &str, channel: &str| format!(r#"{{"id":7,"{method}":{{"channel":"{channel}","data":1}}}}"#);
+    let say =
+        |method: &str, channel: &str| format!(r#"{{"id":7,"{method}":{{"channel":"{channel}","data":1}}}}"#);
     // (method, channel, answer)
     let table = [
         ("presence", "news", "\"code\":103"),

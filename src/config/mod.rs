@@ -34,6 +34,7 @@ pub use self::reload::AppsDiffer;
 use crate::auth::secret::Secret;
 use crate::core::channel::namespace_name;
 use crate::core::namespace::Namespace;
+use crate::core::rates::Rates;
 use crate::wire::origin::OriginPattern;
 
 /// The whole configuration.
@@ -89,6 +90,10 @@ pub struct Limits {
     pub errors_in_a_row_max: u32,
     /// Subscribe and unsubscribe commands of one connection.
     pub subscribes_per_second_max: u32,
+    /// What one connection may ask.
+    pub connection_rates: Rates,
+    /// What a user may ask over all of its connections.
+    pub user_rates: Rates,
     /// A token's `info`.
     pub info_bytes_max: usize,
     pub publication_bytes_max: usize,

@@ -609,8 +609,13 @@ fn a_reload_tells_what_needs_a_restart() {
             &["apps.centrifuge.ping_interval", "apps.centrifuge.token_issuer"],
         ),
         (
-            app("[apps.centrifuge]\nuser_subscribe_to_personal = true\nuser_personal_single_connection = true"),
-            &["apps.centrifuge.user_subscribe_to_personal", "apps.centrifuge.user_personal_single_connection"],
+            app(
+                "[apps.centrifuge]\nuser_subscribe_to_personal = true\nuser_personal_single_connection = true",
+            ),
+            &[
+                "apps.centrifuge.user_subscribe_to_personal",
+                "apps.centrifuge.user_personal_single_connection",
+            ],
         ),
         (app("key = \"k\"\nsecret = \"s\""), &["apps.pusher.enabled"]),
     ];

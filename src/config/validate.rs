@@ -8,13 +8,14 @@ use super::duration::Duration;
 use super::error::{ConfigError, ConfigWarning};
 use super::network::Network;
 use super::raw::{
-    Compat, HISTORY_META_TTL, RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawPusher, RawSecret,
-    RawServer,
+    Compat, HISTORY_META_TTL, RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawPusher,
+    RawSecret, RawServer,
 };
 use super::{App, Centrifuge, Config, Limits, Pusher, Server};
 use crate::auth::secret::Secret;
 use crate::auth::token::TOKEN_BYTES_MAX;
 use crate::core::namespace::{Namespace, SlowConsumer};
+use crate::core::rates::Rates;
 use crate::wire::http::HEADERS_MAX;
 use crate::wire::origin::OriginPattern;
 
@@ -144,6 +145,8 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
     let t = &table;
     let many = 0..=u64::from(u32::MAX);
     let bytes = 1_024..=64 * MIB;
+    let rate = |name, value| t.number(name, value, 0..=1_000_000, "commands");
+    let burst_ms = t.ms("rate_burst", raw.rate_burst, 1_000..=HOUR_MS)?;
     Ok(Limits {
         connections_max: t.number("connections_max", raw.connections_max, many.clone(), "connections")?,
         connections_per_address_max: t.number(
@@ -188,6 +191,23 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
             1..=u64::from(u16::MAX - 1),
             "commands",
         )?,
+        connection_rates: Rates {
+            all: rate("commands_per_second_max", raw.commands_per_second_max)?,
+            // Always bounded, and counted more cheaply: see above.
+            subscribe: 0,
+            publish: rate("publishes_per_second_max", raw.publishes_per_second_max)?,
+            history: rate("history_reads_per_second_max", raw.history_reads_per_second_max)?,
+            presence: rate("presence_reads_per_second_max", raw.presence_reads_per_second_max)?,
+            burst_ms,
+        },
+        user_rates: Rates {
+            all: rate("user_commands_per_second_max", raw.user_commands_per_second_max)?,
+            subscribe: rate("user_subscribes_per_second_max", raw.user_subscribes_per_second_max)?,
+            publish: rate("user_publishes_per_second_max", raw.user_publishes_per_second_max)?,
+            history: rate("user_history_reads_per_second_max", raw.user_history_reads_per_second_max)?,
+            presence: rate("user_presence_reads_per_second_max", raw.user_presence_reads_per_second_max)?,
+            burst_ms,
+        },
         info_bytes_max: t.number(
             "info_bytes_max",
             raw.info_bytes_max,

@@ -55,6 +55,27 @@ pub enum Command {
     Refuse(ClientError),
 }
 
+impl Command {
+    /// The channel it names, if it names one.
+    pub fn channel(&self) -> Option<&str> {
+        match self {
+            Self::Subscribe(Subscribe { channel, .. })
+            | Self::History(ReadHistory { channel, .. })
+            | Self::Unsubscribe { channel }
+            | Self::Publish(Publish { channel, .. })
+            | Self::Presence { channel }
+            | Self::PresenceStats { channel }
+            | Self::RefreshSubscription { channel, .. } => Some(channel),
+            Self::Connect(_)
+            | Self::Refresh { .. }
+            | Self::SignIn { .. }
+            | Self::Ping
+            | Self::Pong
+            | Self::Refuse(_) => None,
+        }
+    }
+}
+
 /// A wish to become a client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Connect {

@@ -15,6 +15,7 @@ pub mod members;
 pub mod namespace;
 pub mod permission;
 pub mod publication;
+pub mod rates;
 pub mod recovery;
 pub mod sequence;
 pub mod time;

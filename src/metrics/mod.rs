@@ -109,6 +109,8 @@ metrics! {
     Counter no_pong "polycast_connections_no_pong_total" "",
     /// Protocol violations that ended a connection.
     Counter violations "polycast_protocol_violations_total" "",
+    /// Commands refused because they came too often.
+    Counter too_many_requests "polycast_too_many_requests_total" "",
     /// Panics caught in a codec; each cost its own connection.
     Counter panics "polycast_panics_total" "",
     /// HTTP requests answered.

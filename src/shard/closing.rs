@@ -102,6 +102,7 @@ impl Shard {
         self.end_all_subscriptions(slot);
         if self.connections.cold(slot).is_client {
             self.release_user(slot);
+            self.charged.forget_connection(slot);
             self.users.remove(&mut self.connections, slot);
             self.counters.clients -= 1;
         }

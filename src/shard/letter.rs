@@ -12,6 +12,7 @@ use crate::core::event::Recovery;
 use crate::core::history::Range;
 use crate::core::ids::{AppIndex, ClientId, ConnectionId};
 use crate::core::publication::{ClientInfo, Numbered, Position, Publication, Terms};
+use crate::core::rates::Kind;
 use crate::core::recovery::Mode;
 use crate::engine::{ChannelKey, PresenceStats, Stream};
 use crate::metrics::Snapshot;
@@ -64,6 +65,10 @@ pub enum Letter {
     Release { app: AppIndex, user: Box<str>, client: ClientId },
     /// From it: another connection of the user came.
     Displaced { connection: ConnectionId },
+    /// To the shard that a user belongs to: one of its clients has a command.
+    Charge { operation: OperationId, app: AppIndex, user: Box<str>, kind: Option<Kind> },
+    /// From it: whether the command may be carried out now.
+    Charged { operation: OperationId, granted: bool },
     /// To every shard: a question about all of its connections or channels.
     Survey { operation: OperationId, question: Arc<Question> },
     /// The answer to a survey.

@@ -134,7 +134,10 @@ impl Shard {
         match self.operations.end(operation) {
             Some(Operation::Lookup(looking_up)) => self.client_looked_up(&looking_up, result),
             Some(Operation::Backend(part)) => self.backend_looked_up(&part, result),
-            Some(Operation::Subscribe(_) | Operation::Publish(_) | Operation::Resp(_)) | None => {}
+            Some(
+                Operation::Subscribe(_) | Operation::Publish(_) | Operation::Resp(_) | Operation::Charge(_),
+            )
+            | None => {}
         }
     }
 

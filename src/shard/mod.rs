@@ -31,6 +31,7 @@ mod owner;
 mod positions;
 mod preface;
 mod presence;
+mod rates;
 mod recovering;
 mod resp;
 mod seal;
@@ -105,6 +106,7 @@ pub struct Shard {
     connections: Connections,
     users: Users,
     holders: single::Holders,
+    charged: rates::Charged,
     addresses: Addresses,
     /// What one client address may do here.
     share: Share,
@@ -164,6 +166,7 @@ enum Operation {
     /// One part of a backend's request.
     Backend(backend::Part),
     Resp(resp::RespPublishing),
+    Charge(rates::Charging),
 }
 
 impl Shard {
@@ -182,6 +185,7 @@ impl Shard {
             connections: Connections::default(),
             users: Users::new(placement),
             holders: single::Holders::new(),
+            charged: rates::Charged::default(),
             addresses: Addresses::new(placement.key),
             channels: Channels::new(placement),
             operations: Operations::default(),
@@ -331,6 +335,7 @@ impl Shard {
             ("channels", self.channels.is_empty()),
             ("users", self.users.is_empty()),
             ("holders", self.holders.is_empty()),
+            ("charged", self.charged.is_empty()),
             ("addresses", self.addresses.is_empty()),
             ("operations", self.operations.is_empty()),
             ("gathers", self.gathers.is_empty()),
@@ -430,6 +435,10 @@ impl Shard {
             Letter::Claim { app, user, client } => self.user_claimed(app, user, client),
             Letter::Release { app, user, client } => self.user_released(app, user, client),
             Letter::Displaced { connection } => self.displaced(connection),
+            Letter::Charge { operation, app, user, kind } => {
+                self.charge_for(source, operation, (app, user), kind);
+            }
+            Letter::Charged { operation, granted } => self.charge_answered(operation, granted),
             Letter::Survey { operation, question } => self.surveyed_by(source, operation, &question),
             Letter::Surveyed { operation, findings } => self.survey_answered(operation, findings),
         }
@@ -457,6 +466,7 @@ impl Shard {
         self.report_counts();
         self.close_drained_logs();
         self.addresses.sweep(self.now.monotonic_ms / 1_000);
+        self.sweep_charged();
     }
 
     /// Sends a publication on its way: to this shard's own half of the owner, or to the owner's shard.
@@ -498,7 +508,7 @@ impl Shard {
             Some(Operation::Resp(publishing)) => {
                 self.resp_published(&publishing, result.map(|published| published.subscribers));
             }
-            Some(Operation::Subscribe(_) | Operation::Lookup(_)) | None => {}
+            Some(Operation::Subscribe(_) | Operation::Lookup(_) | Operation::Charge(_)) | None => {}
         }
     }
 

@@ -38,28 +38,36 @@ impl Shard {
             self.waiting(slot).held.push_front(request);
             return;
         }
-        let Request { tag, command } = request;
         let cold = self.connections.cold(slot);
-        if let Command::Connect(connect) = command {
-            if cold.is_client || cold.is_refused {
-                self.disconnect(slot, Disconnect::BadRequest);
-            } else {
-                self.connect(slot, tag, &connect);
-            }
-            return;
-        }
-        if !cold.is_client {
+        let is_possible = match request.command {
+            Command::Connect(_) => !cold.is_client && !cold.is_refused,
+            _ => cold.is_client,
+        };
+        if !is_possible {
             self.disconnect(slot, Disconnect::BadRequest);
             return;
         }
+        let limits = &self.config.limits;
+        let is_free = limits.connection_rates.is_unlimited() && limits.user_rates.is_unlimited();
+        if is_free || matches!(request.command, Command::Connect(_) | Command::Pong) {
+            self.perform(slot, request);
+        } else {
+            self.charge(slot, request);
+        }
+    }
+
+    /// Carries out a command that may come now.
+    pub(super) fn perform(&mut self, slot: Slot, request: Request) {
+        let Request { tag, command } = request;
         if let Command::Subscribe(Subscribe { channel, .. }) | Command::Unsubscribe { channel } = &command
             && !self.count_subscribe(slot)
         {
+            self.counters.too_many_requests += 1;
             self.refuse_subscribe(slot, tag, channel, ClientError::TooManyRequests);
             return;
         }
         match command {
-            Command::Connect(_) => unreachable!("handled above"),
+            Command::Connect(connect) => self.connect(slot, tag, &connect),
             Command::Subscribe(subscribe) => self.subscribe(slot, tag, &subscribe),
             Command::Unsubscribe { channel } => self.unsubscribe(slot, tag, &channel),
             Command::Publish(publish) => self.publish(slot, tag, publish),

@@ -14,6 +14,8 @@ pub struct Waiting {
     first: u32,
     /// Commands decoded but not yet carried out.
     pub held: VecDeque<Request>,
+    /// A command that has been counted and may be carried out, before those held back.
+    pub granted: Option<Box<Request>>,
     /// Bytes received but not yet looked at.
     pub input: Vec<u8>,
     /// Commands under way that may change what later ones can do: nothing is begun before their answers.
@@ -106,6 +108,7 @@ impl Waiting {
     pub fn is_idle(&self) -> bool {
         self.barriers == 0
             && self.greeting.is_none()
+            && self.granted.is_none()
             && !self.parked
             && !self.full
             && !self.paused

@@ -291,6 +291,10 @@ impl Shard {
     fn resume(&mut self, slot: Slot) {
         while self.connections.hot(slot).phase == Phase::Open && !self.is_blocked(slot) {
             let Some(waiting) = &mut self.connections.cold_mut(slot).waiting else { return };
+            if let Some(request) = waiting.granted.take() {
+                self.perform(slot, *request);
+                continue;
+            }
             if let Some(request) = waiting.held.pop_front() {
                 self.execute(slot, request);
                 continue;

@@ -58,6 +58,8 @@ impl Display for ShownLetter<'_> {
             Letter::Claim { user, .. } => write!(out, "claim {user}"),
             Letter::Release { user, .. } => write!(out, "release {user}"),
             Letter::Displaced { connection } => write!(out, "displaced {}", connection.slot.0),
+            Letter::Charge { user, kind, .. } => write!(out, "charge {user} {kind:?}"),
+            Letter::Charged { operation, granted } => write!(out, "charged {} {granted}", operation.index),
             Letter::Survey { question, .. } => write!(out, "survey {question:?}"),
             Letter::Surveyed { findings, .. } => write!(out, "surveyed {findings:?}"),
         }
