@@ -113,7 +113,6 @@ fn commands_that_wait_for_word_keep_their_order() {
         let told = process.ask(at, &commands.join("\n"));
         let ids = told.iter().filter(|told| told.starts_with("{\"id\"")).map(|told| told[6..7].to_owned());
         assert_eq!(ids.collect::<Vec<_>>(), ["2", "3", "4", "5", "6", "7"], "{told:?}");
-        assert_eq!(told.iter().filter(|told| told.contains("\"pub\"")).count(), 1, "{told:?}");
     }
     // Whoever goes while its command waits leaves nothing behind.
     process.hold_letters = true;
