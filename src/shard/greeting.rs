@@ -71,8 +71,12 @@ impl Shard {
     ) {
         let wanted = match self.initial_subscriptions(slot, &mut identity, wishes) {
             Ok(wanted) => wanted,
-            Err(Refusal::End(end)) => return self.disconnect(slot, end),
+            Err(Refusal::End(end)) => {
+                self.note_refused_connect(slot, &identity.user, &format!("{end:?}"));
+                return self.disconnect(slot, end);
+            }
             Err(Refusal::Error(error)) => {
+                self.note_refused_connect(slot, &identity.user, &error.to_string());
                 self.connections.cold_mut(slot).is_refused = true;
                 return self.refuse(slot, tag, None, error);
             }
@@ -115,6 +119,17 @@ impl Shard {
             self.greet_when_complete(slot);
         }
         self.arm(slot);
+    }
+
+    /// The token is right, but not what it asks for.
+    fn note_refused_connect(&self, slot: Slot, user: &str, reason: &str) {
+        tracing::info!(
+            connection = %self.name(slot),
+            client = %self.shown_address(slot),
+            user,
+            reason,
+            "connect refused: its expire_at is past, or its channels are unknown, badly named or too many"
+        );
     }
 
     fn initial_subscriptions(

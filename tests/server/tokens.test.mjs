@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { describe, test } from "node:test";
-import { SECRET, startBroker } from "../sdk/broker.mjs";
+import { SECRET, startBroker, until } from "../sdk/broker.mjs";
 import { Raw, token, within } from "../sdk/clients.mjs";
 
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -84,6 +84,33 @@ describe("tokens", { concurrency: true }, () => {
     assert.equal((await refresh("")).code, 3501);
     assert.equal((await refresh(first)).refresh.expires, true);
     assert.equal((await refresh(token("42"))).refresh.expires, undefined, "a token without exp ends expiry");
+  });
+
+  test("every refusal is logged with its class and a precise reason", async (t) => {
+    const broker = await startBroker(t);
+    const logged = async (pattern) => until(() => pattern.test(broker.output()), () => `${pattern}\n${broker.output()}`);
+    for (const [text, pattern] of [
+      ["", /no token/],
+      ["a.b", /malformed.*exactly three segments/],
+      [signed(HS256, { sub: "42", exp: "soon" }), /bad_claim.*exp is a string, must be a number/],
+      [signed(HS256, { sub: "42", channel: "c" }), /bad_claim.*channel must not be in a connection token/],
+      [signed(HS256, { sub: "42", exp: 7 }), /expired.*exp is 7, and it is \d+ now/],
+      [signed(HS256, { sub: "42", expire_at: 7 }), /connect refused.*42.*expired/],
+      [signed(HS256, { sub: "42", channels: ["none:c"] }), /connect refused.*42.*unknown channel/],
+    ]) {
+      await answer(t, broker, 2, text);
+      await logged(pattern);
+    }
+    for (const [command, pattern] of [
+      [{ refresh: { token: token("43") } }, /bad_claim.*sub is another than that of the connection/],
+      [{ subscribe: { channel: "$c", token: signed(HS256, { sub: "42", channel: "$d" }) } }, /bad_claim.*channel is another/],
+      [{ subscribe: { channel: "$c", token: signed({ alg: "none" }, {}) } }, /alg_not_allowed/],
+    ]) {
+      const raw = await Raw.open(t, broker);
+      await raw.ask({ id: 1, connect: { token: token("42") } });
+      raw.send({ id: 2, ...command });
+      await logged(pattern);
+    }
   });
 
   test("the previous secret stays valid beside the new one", async (t) => {
