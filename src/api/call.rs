@@ -8,9 +8,9 @@ use crate::core::channel::check_name;
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::history::Range;
-use crate::core::ids::ClientId;
+use crate::core::ids::{ClientId, DecimalId};
 use crate::core::namespace::Namespace;
-use crate::core::publication::{ClientInfo, Payload, Position, Terms};
+use crate::core::publication::{AsText, ClientInfo, Payload, Position, Terms};
 use crate::engine::{PresenceStats, Stream};
 
 /// One thing a backend wants done.
@@ -34,7 +34,17 @@ pub enum Call {
     /// Channels with subscribers whose names match; an empty pattern matches all.
     Channels {
         pattern: Box<str>,
+        /// Distinct users are counted too, where the channel has presence.
+        users: bool,
     },
+    /// Who hears a channel, which is checked already.
+    Occupancy {
+        channel: Box<str>,
+        /// Distinct users are counted too.
+        users: bool,
+    },
+    /// Authenticated clients of the app.
+    Connections,
     Info,
     /// The channel is not checked yet.
     History {
@@ -95,14 +105,23 @@ pub type Tags = Box<[(Box<str>, Box<str>)]>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub data: Payload,
+    pub as_text: AsText,
+    pub event: Option<Box<str>>,
     /// In the publisher's order, no name twice.
     pub tags: Tags,
     /// Subscribers who agreed to differences are to be sent one.
     pub delta: bool,
     /// `None`: none beyond the usual.
     pub terms: Option<Box<Terms>>,
-    /// The client that does not hear it.
-    pub exclude: Option<ClientId>,
+    /// The connection that does not hear it; one that is unknown is nobody.
+    pub exclude: Option<Excluded>,
+}
+
+/// A connection, as its own dialect names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excluded {
+    Client(ClientId),
+    Decimal(DecimalId),
 }
 
 /// What came of a call.
@@ -116,6 +135,8 @@ pub enum Answer {
     Done,
     /// As [`ChannelCount::merge`] leaves them.
     Channels(Vec<ChannelCount>),
+    Occupancy(Occupancy),
+    Connections(u64),
     Info(Vec<NodeInfo>),
     History(Stream),
     Presence(Vec<ClientInfo>),
@@ -127,6 +148,16 @@ pub enum Answer {
 pub struct ChannelCount {
     pub channel: Arc<str>,
     pub clients: u32,
+    /// Distinct ones; `None`: not counted.
+    pub users: Option<u32>,
+}
+
+/// Who hears a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Occupancy {
+    pub subscribers: u32,
+    /// Distinct ones; `None`: not counted.
+    pub users: Option<u32>,
 }
 
 impl ChannelCount {
@@ -264,7 +295,7 @@ mod tests {
 
     #[test]
     fn counts_of_one_channel_are_added() {
-        let count = |channel: &str, clients| ChannelCount { channel: channel.into(), clients };
+        let count = |channel: &str, clients| ChannelCount { channel: channel.into(), clients, users: None };
         let mut counts =
             vec![count("b", 1), count("a", 2), count("b", 3), count("b", u32::MAX), count("c", 0)];
         ChannelCount::merge(&mut counts);

@@ -12,4 +12,5 @@ pub mod authorize;
 pub mod call;
 pub mod centrifugo;
 pub mod pattern;
+pub mod pusher;
 pub mod resp;

@@ -21,7 +21,7 @@ use crate::wire::origin::OriginPattern;
 
 /// First segments of paths that the server uses itself, in this or a later version: an app of that name could
 /// not be reached through its path prefix.
-const RESERVED_SEGMENTS: [&str; 13] = [
+const RESERVED_SEGMENTS: [&str; 14] = [
     "admin",
     "api",
     "app",
@@ -35,6 +35,7 @@ const RESERVED_SEGMENTS: [&str; 13] = [
     "ready",
     "socketio",
     "stream",
+    "users",
 ];
 const SECRET_BYTES_RECOMMENDED: usize = 32;
 const HOUR_MS: u64 = 3_600_000;

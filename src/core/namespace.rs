@@ -65,6 +65,11 @@ pub struct Namespace {
 }
 
 impl Namespace {
+    /// Whether it is kept who is in a channel of it.
+    pub fn keeps_presence(&self, channel: &str) -> bool {
+        self.presence || channel.starts_with("presence-")
+    }
+
     /// Whether publications of its channels get offsets that clients see.
     pub fn is_numbered(&self) -> bool {
         self.history_size > 0 && self.history_ttl_s > 0

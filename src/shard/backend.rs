@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use super::http::ApiTarget;
+use super::http::{ApiStyle, ApiTarget};
 use super::letter::{Findings, Found, Lookup, OperationId, Question};
 use super::waiting::Ticket;
 use super::{Operation, Shard};
 use crate::api::call::{
-    Answer, ApiError, BadRequest, Call, ChannelCount, Errand, Message, NodeInfo, check_channel,
+    Answer, ApiError, BadRequest, Call, ChannelCount, Errand, Excluded, Message, NodeInfo, Occupancy,
+    check_channel,
 };
-use crate::api::centrifugo::{Batch, Style, append_answer, parse};
+use crate::api::centrifugo::Entry;
+use crate::api::{centrifugo, pusher};
 use crate::core::error::ClientError;
 use crate::core::ids::{AppIndex, ConnectionId, Slot};
-use crate::core::publication::{AsText, Position, Publication, Terms};
+use crate::core::publication::{Position, Publication, Terms};
 use crate::wire::http::append_response;
 
 /// Room for longer answers is given back.
@@ -24,8 +26,10 @@ pub struct Gather {
     connection: ConnectionId,
     ticket: Ticket,
     keep_alive: bool,
-    style: Style,
+    form: Form,
     calls: Vec<Called>,
+    /// What is asked once the channels are known.
+    counting: Option<Counting>,
     /// Parts that have not answered yet, and one for the request itself while it is being begun.
     remaining: usize,
 }
@@ -38,13 +42,55 @@ struct Called {
     answer: Result<Answer, ApiError>,
 }
 
+/// Whose users are to be counted, and how far that has come.
+#[derive(Debug, Clone, Copy)]
+struct Counting {
+    app: AppIndex,
+    call: usize,
+    /// Index of the channel whose users nobody was asked for yet.
+    next: usize,
+}
+
+/// Channels whose users are asked for at once.
+const COUNTED_AT_ONCE: usize = 256;
+
+/// How a request was written, and its answer must be.
+#[derive(Debug)]
+enum Form {
+    Centrifugo(centrifugo::Style),
+    Pusher(pusher::Shape),
+}
+
+impl Form {
+    /// Appends what the answers to all calls come to. Answers the HTTP status.
+    fn append(&self, calls: Vec<Called>, body: &mut Vec<u8>) -> u16 {
+        match self {
+            Self::Centrifugo(style) => {
+                for Called { id, answer } in &calls {
+                    centrifugo::append_answer(*style, *id, answer, body);
+                }
+                200
+            }
+            Self::Pusher(shape) => {
+                let answers: Vec<_> = calls.into_iter().map(|call| call.answer).collect();
+                pusher::append_answers(shape, &answers, body)
+            }
+        }
+    }
+}
+
+/// A request that cannot be carried out at all: HTTP status, content type, body.
+type Refused = (u16, &'static str, Vec<u8>);
+
+const JSON: &str = "application/json";
+
 /// Which part of which request an operation answers.
 #[derive(Debug)]
 pub struct Part {
     pub gather: OperationId,
     /// Index of the call.
     pub call: usize,
-    /// Index of the channel within a broadcast.
+    /// Index of the channel within a broadcast, or of what its answer lists.
     pub channel: Option<usize>,
 }
 
@@ -52,19 +98,17 @@ impl Shard {
     /// Carries out one backend request; its answer keeps its place among those of the connection.
     pub(super) fn backend_request(&mut self, slot: Slot, target: ApiTarget, body: &[u8]) {
         self.counters.http_requests += 1;
-        let ApiTarget { app, method, keep_alive } = target;
-        let parsed = parse(method.as_deref(), body, &mut self.json, &self.config.limits);
+        let ApiTarget { app, style, keep_alive } = target;
+        let parsed = self.read_calls(app, style, body);
         let ticket = self.waiting(slot).promise();
         if !keep_alive {
             self.close_after_answers(slot);
         }
-        let Batch { style, entries } = match parsed {
-            Ok(batch) => batch,
-            Err(error) => {
+        let (form, entries) = match parsed {
+            Ok(parsed) => parsed,
+            Err((status, kind, body)) => {
                 let mut response = Vec::new();
-                let text = format!("{error}\n");
-                let kind = "text/plain; charset=utf-8";
-                append_response(error.status(), kind, &[], text.as_bytes(), keep_alive, &mut response);
+                append_response(status, kind, &[], &body, keep_alive, &mut response);
                 self.complete_reply(slot, ticket, &response);
                 self.after_answer(slot);
                 return;
@@ -74,12 +118,13 @@ impl Shard {
             connection: self.connections.id(slot),
             ticket,
             keep_alive,
-            style,
+            form,
             // Replaced by each call's own answer; seen only if a part is lost, which is an error of ours.
             calls: entries
                 .iter()
                 .map(|entry| Called { id: entry.id, answer: Err(ApiError::Internal) })
                 .collect(),
+            counting: None,
             remaining: 1,
         });
         for (call, entry) in entries.into_iter().enumerate() {
@@ -89,6 +134,45 @@ impl Shard {
             }
         }
         self.part_answered(gather);
+    }
+
+    /// Reads what is asked; nothing is begun.
+    fn read_calls(
+        &mut self,
+        app: AppIndex,
+        style: ApiStyle,
+        body: &[u8],
+    ) -> Result<(Form, Vec<Entry>), Refused> {
+        let limits = &self.config.limits;
+        match style {
+            ApiStyle::Centrifugo { method } => {
+                let batch = centrifugo::parse(method.as_deref(), body, &mut self.json, limits);
+                let refused = |error: centrifugo::BadBody| {
+                    (error.status(), "text/plain; charset=utf-8", format!("{error}\n").into_bytes())
+                };
+                let centrifugo::Batch { style, entries } = batch.map_err(refused)?;
+                Ok((Form::Centrifugo(style), entries))
+            }
+            ApiStyle::Pusher(target) => {
+                let app = &self.config.apps[usize::from(app.0)];
+                // A reload may have taken the dialect away since the head was judged.
+                let options = app.pusher.as_ref().ok_or(pusher::Refusal::AppOff);
+                let work = options.and_then(|options| {
+                    let terms = pusher::Terms { app, options, limits };
+                    pusher::parse(*target, body, terms, &mut self.json)
+                });
+                let pusher::Work { calls, shape } = work.map_err(|refusal| {
+                    if let pusher::Refusal::Unauthorized(reason) = refusal {
+                        self.counters.auth_api_key += 1;
+                        tracing::info!(%reason, "a backend's request was refused");
+                    }
+                    let mut body = Vec::new();
+                    (pusher::append_refusal(refusal, &mut body), JSON, body)
+                })?;
+                let entries = calls.into_iter().map(|call| Entry { id: 0, call: Ok(call) });
+                Ok((Form::Pusher(shape), entries.collect()))
+            }
+        }
     }
 
     fn set_answer(&mut self, gather: OperationId, call: usize, answer: Result<Answer, ApiError>) {
@@ -116,7 +200,22 @@ impl Shard {
                 }
                 Err(error) => self.set_answer(gather, call, Err(error)),
             },
-            Call::Channels { pattern } => {
+            Call::Occupancy { channel, users } => {
+                self.set_answer(gather, call, Ok(Answer::Occupancy(Occupancy::default())));
+                let part = || Part { gather, call, channel: Some(0) };
+                self.ask_owner(part(), app, &channel, Lookup::Subscribers);
+                if users {
+                    self.ask_owner(part(), app, &channel, Lookup::PresenceStats);
+                }
+            }
+            Call::Connections => {
+                self.set_answer(gather, call, Ok(Answer::Connections(0)));
+                self.survey(gather, call, Question::Connections { app });
+            }
+            Call::Channels { pattern, users } => {
+                if let (true, Some(gather)) = (users, self.gathers.get_mut(gather)) {
+                    gather.counting = Some(Counting { app, call, next: 0 });
+                }
                 self.set_answer(gather, call, Ok(Answer::Channels(Vec::new())));
                 self.survey(gather, call, Question::Channels { app, pattern });
             }
@@ -189,14 +288,16 @@ impl Shard {
     fn publication(&self, message: Message) -> (Publication, Option<Box<Terms>>) {
         let publication = Publication {
             data: message.data,
-            event: None,
+            event: message.event,
             publisher: None,
             tags: message.tags,
             time_ms: self.now.unix_ms,
             delta: message.delta,
-            // An id of no connection of this process excludes nobody.
-            exclude: message.exclude.and_then(|client| self.seal.open(client)),
-            as_text: AsText::Quoted,
+            exclude: message.exclude.and_then(|excluded| match excluded {
+                Excluded::Client(client) => self.seal.open(client),
+                Excluded::Decimal(id) => self.seal.open_decimal(id),
+            }),
+            as_text: message.as_text,
         };
         (publication, message.terms)
     }
@@ -223,7 +324,8 @@ impl Shard {
             Err(error) => return self.set_answer(part.gather, part.call, Err(error)),
         };
         let missing = match &lookup {
-            Lookup::Presence | Lookup::PresenceStats if namespace.presence => None,
+            Lookup::Subscribers => None,
+            Lookup::Presence | Lookup::PresenceStats if namespace.keeps_presence(channel) => None,
             Lookup::Presence | Lookup::PresenceStats => Some("presence, which the namespace does not keep"),
             Lookup::History(_) | Lookup::RemoveHistory if namespace.is_numbered() => None,
             Lookup::History(_) | Lookup::RemoveHistory => Some("history, which the namespace does not keep"),
@@ -231,6 +333,11 @@ impl Shard {
         if let Some(feature) = missing {
             return self.set_answer(part.gather, part.call, Err(ApiError::NotAvailable { feature }));
         }
+        self.ask_owner(part, app, channel, lookup);
+    }
+
+    /// One more part to wait for: what the owner says of a channel.
+    fn ask_owner(&mut self, part: Part, app: AppIndex, channel: &str, lookup: Lookup) {
         if let Some(gather) = self.gathers.get_mut(part.gather) {
             gather.remaining += 1;
         }
@@ -240,14 +347,29 @@ impl Shard {
 
     /// The owner's answer to a backend's question about one channel.
     pub(super) fn backend_looked_up(&mut self, part: &Part, result: Result<Found, ClientError>) {
-        let answer = match result {
-            Ok(Found::History(stream)) => Ok(Answer::History(stream)),
-            Ok(Found::HistoryRemoved) => Ok(Answer::Done),
-            Ok(Found::Presence(clients)) => Ok(Answer::Presence(clients)),
-            Ok(Found::PresenceStats(stats)) => Ok(Answer::PresenceStats(stats)),
-            Err(error) => Err(error.into()),
-        };
-        self.set_answer(part.gather, part.call, answer);
+        if let Some(gather) = self.gathers.get_mut(part.gather) {
+            let answer = &mut gather.calls[part.call].answer;
+            match (answer, result) {
+                (Ok(Answer::Occupancy(told)), Ok(Found::Subscribers(count))) => told.subscribers = count,
+                (Ok(Answer::Occupancy(told)), Ok(Found::PresenceStats(stats))) => {
+                    told.users = Some(stats.users)
+                }
+                (Ok(Answer::Channels(counts)), Ok(Found::PresenceStats(stats))) => {
+                    if let Some(count) = part.channel.and_then(|channel| counts.get_mut(channel)) {
+                        count.users = Some(stats.users);
+                    }
+                }
+                (answer, Err(error)) => *answer = Err(error.into()),
+                // One of several answers, and another one was an error.
+                _ if part.channel.is_some() => {}
+                (answer, Ok(Found::History(stream))) => *answer = Ok(Answer::History(stream)),
+                (answer, Ok(Found::HistoryRemoved)) => *answer = Ok(Answer::Done),
+                (answer, Ok(Found::Presence(clients))) => *answer = Ok(Answer::Presence(clients)),
+                (answer, Ok(Found::PresenceStats(stats))) => *answer = Ok(Answer::PresenceStats(stats)),
+                // Never asked for alone.
+                (_, Ok(Found::Subscribers(_))) => {}
+            }
+        }
         self.part_answered(part.gather);
     }
 
@@ -277,6 +399,7 @@ impl Shard {
         if let Some(gather) = self.gathers.get_mut(part.gather) {
             match (&mut gather.calls[part.call].answer, findings) {
                 (Ok(Answer::Channels(counts)), Findings::Channels(found)) => counts.extend(found),
+                (Ok(Answer::Connections(sum)), Findings::Connections(count)) => *sum += count,
                 (Ok(Answer::Info(nodes)), Findings::Info { clients, users, channels, subscriptions }) => {
                     if let Some(node) = nodes.first_mut() {
                         node.clients += clients;
@@ -296,23 +419,23 @@ impl Shard {
     fn part_answered(&mut self, id: OperationId) {
         let Some(gather) = self.gathers.get_mut(id) else { return };
         gather.remaining -= 1;
-        if gather.remaining > 0 {
+        if gather.remaining > 0 || self.count_users(id) {
             return;
         }
-        let Some(gather) = self.gathers.end(id) else { return };
+        let Some(mut gather) = self.gathers.end(id) else { return };
         if !self.connections.is_open(gather.connection) {
             return;
         }
         let (mut body, mut response) = std::mem::take(&mut self.answer_scratch);
         body.clear();
         response.clear();
-        for Called { id, mut answer } in gather.calls {
-            if let Ok(Answer::Channels(counts)) = &mut answer {
+        for call in &mut gather.calls {
+            if let Ok(Answer::Channels(counts)) = &mut call.answer {
                 ChannelCount::merge(counts);
             }
-            append_answer(gather.style, id, &answer, &mut body);
         }
-        append_response(200, "application/json", &[], &body, gather.keep_alive, &mut response);
+        let status = gather.form.append(gather.calls, &mut body);
+        append_response(status, JSON, &[], &body, gather.keep_alive, &mut response);
         let slot = gather.connection.slot;
         self.complete_reply(slot, gather.ticket, &response);
         if response.capacity() <= KEPT_ANSWER_BYTES_MAX {
@@ -320,6 +443,34 @@ impl Shard {
         }
         self.after_answer(slot);
         self.note_blocked(slot);
+    }
+
+    /// Asks for the users of the next channels whose users are to be counted. `true`: there were some.
+    fn count_users(&mut self, id: OperationId) -> bool {
+        let Some(gather) = self.gathers.get_mut(id) else { return false };
+        let Some(Counting { app, call, next }) = gather.counting else { return false };
+        let Ok(Answer::Channels(counts)) = &mut gather.calls[call].answer else { return false };
+        if next == 0 {
+            ChannelCount::merge(counts);
+        }
+        let slice: Vec<Arc<str>> =
+            counts.iter().skip(next).take(COUNTED_AT_ONCE).map(|count| Arc::clone(&count.channel)).collect();
+        gather.counting = Some(Counting { app, call, next: next + slice.len() });
+        // One more, so that answers that come at once do not end the request.
+        gather.remaining += 1;
+        for (channel, name) in (next..).zip(&slice) {
+            self.ask_owner(
+                Part { gather: id, call, channel: Some(channel) },
+                app,
+                name,
+                Lookup::PresenceStats,
+            );
+        }
+        if let Some(gather) = self.gathers.get_mut(id) {
+            gather.remaining -= 1;
+            return gather.remaining > 0 || (!slice.is_empty() && self.count_users(id));
+        }
+        true
     }
 
     fn node_info(&self) -> NodeInfo {

@@ -8,6 +8,7 @@ use super::Shard;
 use super::connection::{Phase, Transport};
 use super::input::{Effect, ReadMode};
 use crate::api::authorize::authorize;
+use crate::api::pusher;
 use crate::auth::Identity;
 use crate::core::disconnect::Disconnect;
 use crate::core::ids::{AppIndex, Slot};
@@ -36,6 +37,7 @@ const ENDPOINTS: &str = "not found; the endpoints are:\n\
     GET  /connection/websocket   WebSocket, Centrifuge clients\n\
     GET  /app/{key}              WebSocket, Pusher clients\n\
     POST /api, /api/{method}     backend API\n\
+    /apps/{id}/...               backend API, as Pusher's server libraries ask it\n\
     GET  /                       demo page\n\
     GET  /health, /ready         status\n";
 
@@ -60,9 +62,18 @@ impl HttpConnection {
 #[derive(Debug)]
 pub struct ApiTarget {
     pub app: AppIndex,
-    /// After `/api/`; `None`: the path is `/api`.
-    pub method: Option<Box<str>>,
+    pub style: ApiStyle,
     pub keep_alive: bool,
+}
+
+/// Whose API a backend's request is made of.
+#[derive(Debug)]
+pub enum ApiStyle {
+    /// What follows `/api/` in the path; `None`: the path is `/api`.
+    Centrifugo {
+        method: Option<Box<str>>,
+    },
+    Pusher(Box<pusher::Target>),
 }
 
 /// A backend's request whose body is still arriving.
@@ -211,12 +222,23 @@ impl Shard {
         if is_upgrade(&head) {
             return Ok((used, self.upgrade(client, &head, app, path)?));
         }
-        let Some(method) = api_method(path) else { return Ok((used, self.plain_answer(&head, path))) };
-        let body = match self.judge_call(client, &head, app)? {
-            Ok(body) => body,
-            Err(step) => return Ok((used, step)),
+        let target = if let Some(method) = api_method(path) {
+            if let Err(step) = self.judge_call(client, &head, app)? {
+                return Ok((used, step));
+            }
+            ApiTarget { app, style: ApiStyle::Centrifugo { method }, keep_alive: head.keep_alive }
+        } else if let Some(signed) = self.signed_route(head.path, path) {
+            match self.judge_signed(client, &head, signed) {
+                Ok(target) => target,
+                Err(response) => {
+                    let keep_alive = may_go_on(&head);
+                    return Ok((used, Step::Answer { response, keep_alive }));
+                }
+            }
+        } else {
+            return Ok((used, self.plain_answer(&head, path)));
         };
-        let target = ApiTarget { app, method, keep_alive: head.keep_alive };
+        let body = head.body;
         let expects_continue = head.expects_continue;
         drop(taken);
         if let Some((body, _)) = whole_body(body, &mut rest[used..]) {
@@ -236,18 +258,18 @@ impl Shard {
         client: SocketAddr,
         head: &Head<'_>,
         app: AppIndex,
-    ) -> Result<Result<Body, Step>, HttpError> {
+    ) -> Result<Result<(), Step>, HttpError> {
         if head.method != "POST" {
             return Err(HttpError::MethodNotAllowed { allow: "POST" });
         }
         if let Err(error) = authorize(head, self.apps[usize::from(app.0)].api_key.as_ref()) {
             self.counters.auth_api_key += 1;
             tracing::info!(%client, reason = %error, "a backend's request was refused");
-            let keep_alive = head.keep_alive && head.body == Body::None;
+            let keep_alive = may_go_on(head);
             return Ok(Err(text_answer(401, &format!("{error}\n"), keep_alive)));
         }
         head.body.check(self.config.limits.http_body_bytes_max as u64)?;
-        Ok(Ok(head.body))
+        Ok(Ok(()))
     }
 
     /// The app a path begins with, and the rest of the path; without one the first app.
@@ -369,7 +391,7 @@ impl Shard {
 
     /// Requests that are answered on the spot.
     fn plain_answer(&self, head: &Head<'_>, path: &str) -> Step {
-        let keep_alive = head.keep_alive && head.body == Body::None;
+        let keep_alive = may_go_on(head);
         match (head.method, path) {
             ("GET" | "HEAD", "/") => {
                 let mut response = Vec::new();
@@ -465,6 +487,11 @@ impl Shard {
         append_error_response(&HttpError::Timeout, &mut response);
         self.answer_request(slot, &response, false);
     }
+}
+
+/// Whether the connection can carry another request though this one's body is not read.
+pub(super) fn may_go_on(head: &Head<'_>) -> bool {
+    head.keep_alive && head.body == Body::None
 }
 
 /// What follows `/api` in a path of the backend API: `None` for any other path.

@@ -83,6 +83,8 @@ pub enum Lookup {
     RemoveHistory,
     Presence,
     PresenceStats,
+    /// Subscribers on all shards.
+    Subscribers,
 }
 
 /// Answer to a [`Lookup`].
@@ -92,6 +94,7 @@ pub enum Found {
     HistoryRemoved,
     Presence(Vec<ClientInfo>),
     PresenceStats(PresenceStats),
+    Subscribers(u32),
 }
 
 /// What a join asks for beyond the channel's publications.
@@ -161,6 +164,10 @@ pub enum Question {
         app: AppIndex,
         pattern: Box<str>,
     },
+    /// Authenticated clients.
+    Connections {
+        app: AppIndex,
+    },
     Info {
         app: AppIndex,
     },
@@ -173,6 +180,7 @@ pub enum Findings {
     /// Not everywhere.
     Failed(ClientError),
     Channels(Vec<ChannelCount>),
+    Connections(u64),
     Info {
         clients: u64,
         users: Vec<Box<str>>,

@@ -97,6 +97,11 @@ impl Shard {
         channel: ChannelKey,
         lookup: Lookup,
     ) {
+        if lookup == Lookup::Subscribers {
+            let subscribers = self.subscribers_count(&channel);
+            self.answer_lookup(source, operation, Ok(Found::Subscribers(subscribers)));
+            return;
+        }
         let keep = self.keep(&channel).flatten();
         let ask = |id| match (lookup, keep) {
             (Lookup::Presence, _) => Some(Ask::Presence { id, channel }),
@@ -104,7 +109,7 @@ impl Shard {
             (Lookup::History(range), Some(keep)) => Some(Ask::History { id, channel, range, keep }),
             (Lookup::RemoveHistory, Some(_)) => Some(Ask::RemoveHistory { id, channel }),
             // A reload took the history, or the namespace, away.
-            (Lookup::History(_) | Lookup::RemoveHistory, None) => None,
+            (Lookup::History(_) | Lookup::RemoveHistory, None) | (Lookup::Subscribers, _) => None,
         };
         let asked = self.asks.begin(Asked::Lookup { source, operation });
         match ask(ask_id(asked)) {
@@ -155,7 +160,7 @@ impl Shard {
                 Event::PresenceStats { tag, channel, clients_count: stats.clients, users_count: stats.users }
             }
             // Clients cannot ask for that.
-            Ok(Found::HistoryRemoved) => {
+            Ok(Found::HistoryRemoved | Found::Subscribers(_)) => {
                 Event::Refused { tag, channel: Some(channel), error: ClientError::Internal, reason: None }
             }
             Err(error) => Event::Refused { tag, channel: Some(channel), error: *error, reason: None },

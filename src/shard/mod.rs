@@ -38,6 +38,7 @@ mod seal;
 mod session;
 mod settings;
 mod signature;
+mod signed;
 mod single;
 mod slow;
 mod special;

@@ -218,7 +218,7 @@ impl Shard {
     }
 
     /// Subscribers on all shards. O(shards + groups here).
-    fn subscribers_count(&self, key: &ChannelKey) -> u32 {
+    pub(super) fn subscribers_count(&self, key: &ChannelKey) -> u32 {
         let Some(handle) = self.channels.find(key.app, &key.name) else { return 0 };
         let channel = self.channels.get(handle);
         let here = u32::try_from(channel.subscribers_count()).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use super::letter::{Findings, Letter, OperationId, Question};
 use super::{Operation, Shard};
 use crate::api::call::ChannelCount;
 use crate::api::pattern::matches;
-use crate::core::ids::{AppIndex, ShardId};
+use crate::core::ids::{AppIndex, ShardId, Slot};
 
 impl Shard {
     /// Sends the question to every shard; each answers its own part.
@@ -31,6 +31,7 @@ impl Shard {
                 return self.run_errand(source, operation, *app, whose, errand);
             }
             Question::Channels { app, pattern } => self.channels_like(*app, pattern),
+            Question::Connections { app } => self.own_connections(*app),
             Question::Info { app } => self.own_info(*app),
         };
         self.answer_survey(source, operation, findings);
@@ -57,8 +58,17 @@ impl Shard {
         let counts = heard.map(|channel| ChannelCount {
             channel: Arc::clone(&channel.key.name),
             clients: u32::try_from(channel.subscribers_count()).unwrap_or(u32::MAX),
+            users: None,
         });
         Findings::Channels(counts.collect())
+    }
+
+    fn own_connections(&self, app: AppIndex) -> Findings {
+        let of_app = |slot: &Slot| {
+            let cold = self.connections.cold(*slot);
+            cold.is_client && cold.app == app.0
+        };
+        Findings::Connections(self.connections.open_slots().filter(of_app).count() as u64)
     }
 
     fn own_info(&self, app: AppIndex) -> Findings {

@@ -29,7 +29,8 @@ pub fn append_answer(style: Style, id: u32, answer: &Result<Answer, ApiError>, b
 fn append_result(answer: &Answer, body: &mut Vec<u8>) {
     match answer {
         Answer::Published(position) => append_position(position.as_ref(), body),
-        Answer::Done => append("{}", body),
+        // Not asked for in this style.
+        Answer::Done | Answer::Occupancy(_) | Answer::Connections(_) => append("{}", body),
         Answer::Presence(clients) => append_presence(clients, body),
         Answer::PresenceStats(stats) => append_presence_stats(stats.clients, stats.users, body),
         Answer::History(stream) => append_history(&stream.publications, &stream.top, body),

@@ -10,11 +10,11 @@ use super::fields::{
 };
 use super::users::{self, client_id};
 use super::{Batch, Entry, Style};
-use crate::api::call::{ApiError, Call, Message, Tags};
+use crate::api::call::{ApiError, Call, Excluded, Message, Tags};
 use crate::api::pattern::PATTERN_BYTES_MAX;
 use crate::config::Limits;
 use crate::core::history::Range;
-use crate::core::publication::{Payload, Terms};
+use crate::core::publication::{AsText, Payload, Terms};
 use crate::wire::json::{Json, JsonError, Object, Value, documents, without_raw_newlines};
 
 /// Commands of one request in the old style. An answer is longer than the shortest command.
@@ -168,7 +168,7 @@ fn call(method: Method, params: Object<'_>, json: &mut Json, limits: &Limits) ->
             if pattern.len() > PATTERN_BYTES_MAX {
                 return Err(too_long("pattern", PATTERN_BYTES_MAX));
             }
-            Ok(Call::Channels { pattern: pattern.into() })
+            Ok(Call::Channels { pattern: pattern.into(), users: false })
         }
         Method::Info => Ok(Call::Info),
         Method::History => history(params),
@@ -210,8 +210,10 @@ fn message<'t>(
         return Err(too_long("data with tags", limits.publication_bytes_max));
     }
     let exclude = present(exclude).map(|client| client_id("exclude", client)).transpose()?.flatten();
+    let exclude = exclude.map(Excluded::Client);
     let delta = flag("delta", delta)?;
-    Ok(([channel, channels], Message { data, tags, delta, terms, exclude }))
+    let message = Message { data, as_text: AsText::Quoted, event: None, tags, delta, terms, exclude };
+    Ok(([channel, channels], message))
 }
 
 fn channel(params: Object<'_>) -> Result<Box<str>, ApiError> {

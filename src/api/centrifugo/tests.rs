@@ -3,13 +3,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::api::call::{Answer, BadRequest, ChannelCount, Errand, Message, NodeInfo, Whose};
+use crate::api::call::{Answer, BadRequest, ChannelCount, Errand, Excluded, Message, NodeInfo, Whose};
 use crate::auth::{Grant, Overrides};
 use crate::config::{Config, Limits};
 use crate::core::disconnect::Disconnect;
 use crate::core::history::Range;
 use crate::core::ids::ClientId;
-use crate::core::publication::{Payload, Position, Terms};
+use crate::core::publication::{AsText, Payload, Position, Terms};
 use crate::wire::json::{Json, JsonError};
 
 const CLIENT: &str = "00112233-4455-6677-8899-aabbccddeeff";
@@ -45,7 +45,8 @@ fn json(text: &str) -> Payload {
 }
 
 fn message(data: &str) -> Message {
-    Message { data: json(data), tags: Box::default(), delta: false, terms: None, exclude: None }
+    let (tags, as_text) = (Box::default(), AsText::Quoted);
+    Message { data: json(data), as_text, event: None, tags, delta: false, terms: None, exclude: None }
 }
 
 fn publish(channel: &str, message: Message) -> Result<Call, ApiError> {
@@ -373,7 +374,7 @@ fn subscriptions_and_expiry_of_users_are_read() {
 
 #[test]
 fn a_publication_may_exclude_a_client() {
-    let exclude = ClientId::parse(CLIENT);
+    let exclude = ClientId::parse(CLIENT).map(Excluded::Client);
     for (more, exclude) in
         [(format!(r#""exclude":"{CLIENT}""#), exclude), (r#""exclude":"""#.to_owned(), None)]
     {
@@ -454,7 +455,7 @@ fn history_is_read() {
 
 #[test]
 fn channels_and_info_are_read() {
-    let channels = |pattern: &str| Ok(Call::Channels { pattern: pattern.into() });
+    let channels = |pattern: &str| Ok(Call::Channels { pattern: pattern.into(), users: false });
     assert_eq!(in_both_styles("channels", "{}"), channels(""));
     assert_eq!(in_both_styles("channels", r#"{"pattern":"news:*"}"#), channels("news:*"));
     assert!(bad("pattern must be a string")(in_both_styles("channels", r#"{"pattern":1}"#)));
@@ -590,7 +591,7 @@ fn answers_are_written() {
         uptime_s: 5,
     };
     let missing = ApiError::BadRequest { reason: BadRequest::Missing { field: "data" } };
-    let count = |channel: &str, clients| ChannelCount { channel: channel.into(), clients };
+    let count = |channel: &str, clients| ChannelCount { channel: channel.into(), clients, users: None };
     let table = [
         (Ok(Answer::Published(None)), r#""result":{}"#),
         (Ok(Answer::Published(Some(position.clone()))), r#""result":{"offset":7,"epoch":"e\"1"}"#),
