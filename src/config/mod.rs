@@ -18,6 +18,7 @@ mod raw;
 mod read;
 mod reload;
 mod validate;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use self::migration::{Migration, MigrationError, default_config};
 pub use self::network::Network;
 pub use self::raw::{LogFormat, LogLevel};
 pub use self::reload::AppsDiffer;
+pub use self::webhook::Webhook;
 use crate::auth::secret::Secret;
 use crate::core::channel::namespace_name;
 use crate::core::namespace::Namespace;
@@ -218,6 +220,7 @@ pub struct Pusher {
     pub cache_ttl_s: u32,
     /// How far the clock of who signs a request may be off.
     pub auth_timestamp_window_s: u32,
+    pub webhooks: Vec<Webhook>,
 }
 
 /// A span of time in milliseconds, written as in the file: `25` (seconds), `300ms`, `1h30m`. `None`: it is none.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::duration::Duration;
+use super::webhook::RawWebhook;
 use crate::core::namespace::SlowConsumer;
 use crate::core::recovery::Mode;
 
@@ -248,6 +249,7 @@ pub(super) struct RawPusher {
     pub user_id_max_length: u64,
     pub cache_ttl: Duration,
     pub auth_timestamp_window: Duration,
+    pub webhooks: Vec<RawWebhook>,
 }
 
 impl Default for RawPusher {
@@ -279,6 +281,7 @@ impl Default for RawPusher {
             user_id_max_length: 128,
             cache_ttl: Duration::from_s(30 * 60),
             auth_timestamp_window: Duration::from_s(600),
+            webhooks: Vec::new(),
         }
     }
 }

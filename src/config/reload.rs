@@ -32,6 +32,7 @@ impl Config {
                     path_prefix: running.path_prefix.clone(),
                     activity_timeout_ms: running.activity_timeout_ms,
                     pong_timeout_ms: running.pong_timeout_ms,
+                    webhooks: running.webhooks.clone(),
                     ..new
                 }),
                 // On or off is what it started as, but without a secret nobody can be told from anybody.
@@ -108,6 +109,7 @@ impl Config {
                         old.activity_timeout_ms != new.activity_timeout_ms,
                     );
                     differs("apps.pusher.pong_timeout", old.pong_timeout_ms != new.pong_timeout_ms);
+                    differs("apps.pusher.webhooks", old.webhooks != new.webhooks);
                 }
                 (old, new) => differs("apps.pusher.enabled", old.is_some() != new.is_some()),
             }

@@ -4,6 +4,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::raw::{RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawPusher, RawServer};
+use super::webhook::RawWebhook;
 use super::*;
 use crate::core::namespace::SlowConsumer;
 
@@ -130,8 +131,8 @@ fn refusals_name_the_key_and_what_to_do() {
         ("[server]\nops = \"a\"\nops = \"b\"".into(), "line 3: ops: duplicate key"),
         // What other versions may serve.
         (
-            app("[apps.pusher]\nwebhooks = []"),
-            "apps.0.pusher.webhooks: not served by this version; remove it",
+            app("[[apps.pusher.webhooks]]\nurl = \"http://a/\""),
+            "apps.0.pusher.webhooks.0.event_types: missing; write some of channel_occupied",
         ),
         (
             app("[apps.centrifuge]\nuser_connection_limit = 0"),
@@ -706,15 +707,16 @@ fn fields<T: Deserialize<'static>>() -> BTreeSet<&'static str> {
     names
 }
 
-/// The keys in each table of a commented file; `# key = value` is a key as well.
+/// The keys in each table of a commented file; `# key = value` is a key as well, and `# [table]` a table.
 fn keys_of(text: &str) -> Vec<(&str, BTreeSet<&str>)> {
     let mut tables = Vec::new();
     for line in text.lines() {
+        let line = line.strip_prefix("# ").unwrap_or(line);
         if line.starts_with('[') {
             tables.push((line, BTreeSet::new()));
             continue;
         }
-        let Some((key, _)) = line.strip_prefix("# ").unwrap_or(line).split_once(" = ") else { continue };
+        let Some((key, _)) = line.split_once(" = ") else { continue };
         let (_, keys) = tables.last_mut().expect("keys stand in tables");
         if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
             assert!(keys.insert(key), "{key} twice");
@@ -728,12 +730,15 @@ fn the_default_file_names_every_key_with_its_default() {
     let text = default_config(None);
     let mut app_keys = fields::<RawApp>();
     assert!(app_keys.remove("centrifuge") && app_keys.remove("pusher") && app_keys.remove("namespaces"));
+    let mut pusher_keys = fields::<RawPusher>();
+    assert!(pusher_keys.remove("webhooks"));
     let want = vec![
         ("[server]", fields::<RawServer>()),
         ("[limits]", fields::<RawLimits>()),
         ("[[apps]]", app_keys),
         ("[apps.centrifuge]", fields::<RawCentrifuge>()),
-        ("[apps.pusher]", fields::<RawPusher>()),
+        ("[apps.pusher]", pusher_keys),
+        ("[[apps.pusher.webhooks]]", fields::<RawWebhook>()),
         ("[[apps.namespaces]]", fields::<RawNamespace>()),
     ];
     assert_eq!(keys_of(text), want);

@@ -11,6 +11,7 @@ use super::raw::{
     Compat, HISTORY_META_TTL, RawApp, RawCentrifuge, RawConfig, RawLimits, RawNamespace, RawPusher,
     RawSecret, RawServer,
 };
+use super::webhook::webhooks;
 use super::{App, Centrifuge, Config, Limits, Pusher, Server};
 use crate::auth::secret::Secret;
 use crate::auth::token::TOKEN_BYTES_MAX;
@@ -428,6 +429,7 @@ fn pusher(table: &Table, raw: &RawPusher) -> Result<Pusher, ConfigError> {
         user_id_max_length: t.number("user_id_max_length", raw.user_id_max_length, 1..=255, "bytes")?,
         cache_ttl_s: whole_s("cache_ttl", raw.cache_ttl, 1..=YEAR_S)?,
         auth_timestamp_window_s: whole_s("auth_timestamp_window", raw.auth_timestamp_window, 1..=86_400)?,
+        webhooks: webhooks(&table.key("webhooks"), &raw.webhooks)?,
     })
 }
 

@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 pub mod filter;
 pub mod fossil;
+pub mod happening;
 pub mod history;
 pub mod ids;
 pub mod members;
