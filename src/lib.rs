@@ -13,6 +13,7 @@
 //! | [`protocol`] | one room per dialect: messages → [`core::command`], [`core::event`] → messages |
 //! | [`engine`] | where publications and history are kept: the contract, and the memory engine |
 //! | [`api`] | what backends may ask over HTTP, and how it is answered |
+//! | [`webhooks`] | what backends are told: events held back, joined, written, tried again |
 //! | [`admin`] | health, readiness, metrics text, the pages |
 //! | [`shard`] | one core's whole world as a function of (state, input, now) |
 //! | [`io`] | the only room with clocks, sockets, threads and unsafe: rings, listeners, mesh, control thread |
@@ -24,7 +25,7 @@
 //! ```text
 //! core  wire  timer  metrics        import nothing of ours
 //!   └─► auth  config  protocol  engine
-//!         └─► api
+//!         └─► api  webhooks
 //!               └─► shard  admin
 //!                     └─► io
 //!                           └─► server ─► cli ─► main
@@ -55,4 +56,5 @@ pub mod protocol;
 pub mod server;
 pub mod shard;
 pub mod timer;
+pub mod webhooks;
 pub mod wire;

@@ -16,9 +16,10 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("protocol", &[BASE]),
     ("engine", &[BASE]),
     ("api", &[BASE, BUILT]),
+    ("webhooks", &[BASE, BUILT]),
     ("shard", &[BASE, BUILT, &["api"]]),
     ("admin", &[BASE, BUILT, &["api"]]),
-    ("io", &[BASE, BUILT, &["api", "shard", "admin"]]),
+    ("io", &[BASE, BUILT, &["api", "webhooks", "shard", "admin"]]),
     ("server", &[BASE, BUILT, &["api", "shard", "admin", "io"]]),
     // Flags to what is to be done: beside running a server that is making tokens and examining the machine.
     ("cli", &[BASE, BUILT, &["api", "shard", "admin", "io", "server"]]),
