@@ -15,6 +15,7 @@ use crate::io::control::{self, Control, Reread};
 use crate::io::listener::{self, ListenError, Listeners};
 use crate::io::mesh::Mesh;
 use crate::io::ops::OpsListener;
+use crate::io::webhooks::{Said, Webhooks};
 use crate::io::{process, turn};
 use crate::shard::input::Entrance;
 use crate::shard::{Founding, Shard};
@@ -62,14 +63,19 @@ pub fn run(settings: Settings, announce: impl FnOnce()) -> Result<(), StartError
         .map_err(|error| StartError::System { what: "too few descriptors for the shards", error })?;
     let rooms = Rooms::of(process::slots_per_shard(), config.limits.connections_max, shards);
     let seeds = Seeds::draw(index_page, shards)?;
-    start_shards(&config, &mesh, listeners, &cpus, rooms, &seeds)?;
+    let clock = Clock::start();
+    let webhooks = Webhooks::start(&config, clock)
+        .map_err(|error| StartError::System { what: "no thread for webhooks", error })?;
+    let said = webhooks.as_ref().map(|webhooks| Arc::clone(&webhooks.said));
+    let common = Common { config: Arc::clone(&config), mesh: Arc::clone(&mesh), said, clock, rooms };
+    start_shards(&common, listeners, &cpus, &seeds)?;
 
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     rooms.warn_if_short(config.limits.connections_max, shards);
     announce();
-    let parts = control::Parts { mesh, ops, config, reread, version: VERSION };
+    let parts = control::Parts { mesh, ops, config, reread, webhooks, version: VERSION };
     control.run(parts).map_err(|error| StartError::System { what: "signals cannot be followed", error })
 }
 
@@ -91,19 +97,26 @@ fn bind(config: &Config, shards: u16) -> Result<(OpsListener, Vec<Listeners>), S
     Ok((ops, listeners))
 }
 
+/// What all shards have in common.
+#[derive(Clone)]
+struct Common {
+    config: Arc<Config>,
+    mesh: Arc<Mesh>,
+    said: Option<Arc<Said>>,
+    clock: Clock,
+    rooms: Rooms,
+}
+
 /// Starts every shard and waits until each has its ring.
 fn start_shards(
-    config: &Arc<Config>,
-    mesh: &Arc<Mesh>,
+    common: &Common,
     listeners: Vec<Listeners>,
     cpus: &[usize],
-    rooms: Rooms,
     seeds: &Seeds,
 ) -> Result<(), StartError> {
-    let clock = Clock::start();
     let (started, outcomes) = channel();
     for (number, listeners) in (0_u16..).zip(listeners) {
-        let (config, mesh) = (Arc::clone(config), Arc::clone(mesh));
+        let Common { config, mesh, said, clock, rooms } = common.clone();
         let (founding, memory_seed) = seeds.of(number);
         let make = move || turn::Parts {
             id: ShardId(number),
@@ -112,6 +125,7 @@ fn start_shards(
             mesh,
             listeners,
             clock,
+            said,
             slots: rooms.slots,
             connections_max: rooms.connections_max,
         };

@@ -8,16 +8,23 @@ use crate::metrics::{Kind, Series, Snapshot};
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All figures of all shards. `shards`: in the order of their ids.
+/// All figures of all shards, and those of the process as a whole. `shards`: in the order of their ids.
 ///
-/// Every sample has a label `shard`; nothing is added up here, because sums over labels are what the reader is for
+/// Every sample of a shard has a label `shard`; nothing is added up here, because sums over labels are what the reader is for
 /// and a sum beside its parts would be counted twice.
-pub fn render(shards: &[Snapshot], version: &str) -> String {
+pub fn render(shards: &[Snapshot], whole: &[Series], version: &str) -> String {
     let mut text = String::with_capacity(4_096 + shards.len() * 4_096);
     introduce("polycast_build_info", Kind::Gauge, "The version that runs; always 1.", &mut text);
     sample("polycast_build_info", &[("version", version)], "", 1, &mut text);
     introduce("polycast_shards", Kind::Gauge, "Threads that serve connections.", &mut text);
     sample("polycast_shards", &[], "", shards.len() as u64, &mut text);
+
+    for (index, series) in whole.iter().enumerate() {
+        if index == 0 || whole[index - 1].name != series.name {
+            introduce(series.name, series.kind, series.help, &mut text);
+        }
+        sample(series.name, &[], series.labels, series.value, &mut text);
+    }
 
     let figures: Vec<Vec<Series>> = shards.iter().map(Snapshot::series).collect();
     let Some(first) = figures.first() else { return text };
@@ -91,7 +98,14 @@ mod tests {
     fn two_shards() -> String {
         let first = Snapshot { connections: 5, publishes_api: 7, ..Snapshot::default() };
         let second = Snapshot { connections: 6, publishes_client: u64::MAX, ..Snapshot::default() };
-        render(&[first, second], "0.1.0")
+        let whole = |labels, value| Series {
+            name: "polycast_things_total",
+            labels,
+            kind: Kind::Counter,
+            help: " Things.",
+            value,
+        };
+        render(&[first, second], &[whole("of=\"one\"", 1), whole("of=\"other\"", 2)], "0.1.0")
     }
 
     #[test]
@@ -100,6 +114,7 @@ mod tests {
         let want = [
             "polycast_build_info{version=\"0.1.0\"} 1\n",
             "polycast_shards 2\n",
+            "polycast_things_total{of=\"one\"} 1\npolycast_things_total{of=\"other\"} 2\n",
             "polycast_connections{shard=\"0\"} 5\n",
             "polycast_connections{shard=\"1\"} 6\n",
             "polycast_publishes_total{shard=\"0\",entrance=\"api\"} 7\n",
@@ -137,7 +152,7 @@ mod tests {
             assert!(samples.insert(series), "twice: {line}");
         }
         let figures = Snapshot::default().series().len();
-        assert_eq!(samples.len(), 2 + 2 * figures);
+        assert_eq!(samples.len(), 2 + 2 + 2 * figures);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::docs::Page;
 use super::exposition;
-use crate::metrics::Snapshot;
+use crate::metrics::{Series, Snapshot};
 
 /// Whether this broker should be given connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub enum Endpoint {
     Ready,
     /// Needs the shards' figures: see [`metrics`].
     Metrics,
+    Page(Page),
     Unknown,
 }
 
@@ -33,7 +35,7 @@ impl Endpoint {
             "/health" => Self::Health,
             "/ready" => Self::Ready,
             "/metrics" => Self::Metrics,
-            _ => Self::Unknown,
+            _ => Page::of(path).map_or(Self::Unknown, Self::Page),
         }
     }
 }
@@ -51,9 +53,10 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const INDEX: &str = "Polycast, operations\n\
     GET /health   200 while the process lives\n\
     GET /ready    200 if it should get connections, 503 before it serves and while it drains\n\
-    GET /metrics  figures of every shard, for Prometheus\n";
+    GET /metrics  figures of every shard, for Prometheus\n\
+    GET /docs/…   coming-from-pusher\n";
 
-const NOT_FOUND: &str = "not found; here are /health, /ready and /metrics\n";
+const NOT_FOUND: &str = "not found; here are /docs/coming-from-pusher, /health, /ready and /metrics\n";
 
 /// Answers that need nothing but what this process knows of itself.
 pub fn answer(endpoint: Endpoint, readiness: Readiness) -> Answer {
@@ -64,14 +67,15 @@ pub fn answer(endpoint: Endpoint, readiness: Readiness) -> Answer {
         (Endpoint::Ready, Readiness::Starting) => (503, "starting\n"),
         (Endpoint::Ready, Readiness::Draining) => (503, "draining\n"),
         (Endpoint::Metrics, _) => (503, "the shards were not asked\n"),
+        (Endpoint::Page(page), _) => (200, page.text()),
         (Endpoint::Unknown, _) => (404, NOT_FOUND),
     };
     Answer { status, content_type: TEXT, body: Cow::Borrowed(body) }
 }
 
 /// The answer to a scrape. `shards`: every shard's figures in the order of their ids.
-pub fn metrics(shards: &[Snapshot], version: &str) -> Answer {
-    let body = exposition::render(shards, version).into();
+pub fn metrics(shards: &[Snapshot], whole: &[Series], version: &str) -> Answer {
+    let body = exposition::render(shards, whole, version).into();
     Answer { status: 200, content_type: exposition::CONTENT_TYPE, body }
 }
 
@@ -94,6 +98,8 @@ mod tests {
             ("/ready", Readiness::Starting, 503, "starting"),
             ("/ready", Readiness::Ready, 200, "ready"),
             ("/ready", Readiness::Draining, 503, "draining"),
+            ("/docs/coming-from-pusher", Readiness::Draining, 200, "# Coming from Pusher"),
+            ("/docs/", Readiness::Ready, 404, "/docs/coming-from-pusher"),
             ("/ready/", Readiness::Ready, 404, "/metrics"),
             ("/connection/websocket", Readiness::Ready, 404, "/metrics"),
         ];
@@ -106,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_scrape_is_whole_or_refused() {
-        let whole = metrics(&[Snapshot::default(), Snapshot::default()], "1.2.3");
+        let whole = metrics(&[Snapshot::default(), Snapshot::default()], &[], "1.2.3");
         assert_eq!((whole.status, whole.content_type), (200, exposition::CONTENT_TYPE));
         assert!(whole.body.contains("polycast_connections{shard=\"1\"} 0\n"));
         let refused = metrics_incomplete(3);

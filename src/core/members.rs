@@ -16,30 +16,34 @@ pub struct Members {
 }
 
 impl Members {
-    /// A client is in the channel, or is so with other information than before.
-    pub fn enter(&mut self, info: ClientInfo) {
+    /// A client is in the channel, or is so with other information than before. `true`: its user was not.
+    pub fn enter(&mut self, info: ClientInfo) -> bool {
+        let is_new = !info.user.is_empty() && !self.users.contains_key(&info.user);
         self.leave(info.client);
         if !info.user.is_empty() {
             *self.users.entry(info.user.clone()).or_default() += 1;
         }
         self.places.insert(info.client, self.entries.len());
         self.entries.push(info);
+        is_new
     }
 
-    /// A client is no longer in the channel. `false`: it was not.
-    pub fn leave(&mut self, client: ClientId) -> bool {
-        let Some(place) = self.places.remove(&client) else { return false };
+    /// A client is no longer in the channel. `None`: it was not; otherwise who it was, and whether its user is gone.
+    pub fn leave(&mut self, client: ClientId) -> Option<(ClientInfo, bool)> {
+        let place = self.places.remove(&client)?;
         let left = self.entries.swap_remove(place);
         if let Some(moved) = self.entries.get(place) {
             self.places.insert(moved.client, place);
         }
+        let mut is_gone = false;
         if let Some(count) = self.users.get_mut(&left.user) {
             *count -= 1;
-            if *count == 0 {
+            is_gone = *count == 0;
+            if is_gone {
                 self.users.remove(&left.user);
             }
         }
-        true
+        Some((left, is_gone))
     }
 
     pub fn clients(&self) -> &[ClientInfo] {
@@ -73,10 +77,17 @@ mod tests {
                 let id = ClientId([client; 16]);
                 if enters {
                     let user: Box<str> = if user == 0 { "".into() } else { user.to_string().into() };
+                    let is_new = !user.is_empty() && !map.values().any(|there| *there == user);
                     map.insert(client, user.clone());
-                    members.enter(ClientInfo { user, client: id, connection_info: None, channel_info: None });
+                    let info = ClientInfo { user, client: id, connection_info: None, channel_info: None };
+                    prop_assert_eq!(members.enter(info), is_new);
                 } else {
-                    prop_assert_eq!(members.leave(id), map.remove(&client).is_some());
+                    let left = members.leave(id).map(|(info, is_gone)| (info.user, is_gone));
+                    let want = map.remove(&client).map(|user| {
+                        let is_gone = !user.is_empty() && !map.values().any(|there| *there == user);
+                        (user, is_gone)
+                    });
+                    prop_assert_eq!(left, want);
                 }
                 let got: BTreeMap<u8, Box<str>> =
                     members.clients().iter().map(|info| (info.client.0[0], info.user.clone())).collect();

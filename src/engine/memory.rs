@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Answer, Ask, ChannelKey, EngineError, Keep, PresenceStats, Stream};
 use crate::core::history::History;
 use crate::core::members::Members;
-use crate::core::publication::{Epoch, Numbered, Position, Publication, Terms};
+use crate::core::publication::{ClientInfo, Epoch, Numbered, Position, Publication, Terms};
 
 /// Streams kept per shard.
 const STREAMS_MAX: usize = 65_536;
@@ -143,13 +143,19 @@ impl Memory {
             // What this process holds ends with it: nothing here outlives its time.
             Ask::Enter { channel, info, ttl_s: _ } => {
                 let info = Arc::try_unwrap(info).unwrap_or_else(|info| (*info).clone());
-                self.members.entry(channel).or_default().enter(info);
+                let user = info.user.clone();
+                if self.members.entry(channel.clone()).or_default().enter(info) {
+                    answers.push(Answer::User { channel, user, enters: true });
+                }
             }
             Ask::Exit { channel, client } => {
                 if let Some(members) = self.members.get_mut(&channel) {
-                    members.leave(client);
+                    let left = members.leave(client);
                     if members.is_empty() {
                         self.members.remove(&channel);
+                    }
+                    if let Some((ClientInfo { user, .. }, true)) = left {
+                        answers.push(Answer::User { channel, user, enters: false });
                     }
                 }
             }

@@ -72,9 +72,9 @@ pub enum Ask {
     /// Forget the channel's publications; positions go on.
     RemoveHistory { id: AskId, channel: ChannelKey },
     /// A client is in the channel, or still is: an engine outside of this process forgets it after `ttl_s` seconds
-    /// unless that is repeated. Not answered.
+    /// unless that is repeated. Answered only by [`Answer::User`].
     Enter { channel: ChannelKey, info: Arc<ClientInfo>, ttl_s: u32 },
-    /// A client is no longer in the channel. Not answered.
+    /// A client is no longer in the channel. Answered only by [`Answer::User`].
     Exit { channel: ChannelKey, client: ClientId },
     /// Who is in the channel.
     Presence { id: AskId, channel: ChannelKey },
@@ -110,6 +110,13 @@ pub enum Answer {
     PresenceStats {
         id: AskId,
         result: Result<PresenceStats, EngineError>,
+    },
+    /// With the first client of a user in a channel, and with the end of the last. In the order of the asks that
+    /// caused it; clients without a user are not told of.
+    User {
+        channel: ChannelKey,
+        user: Box<str>,
+        enters: bool,
     },
     /// A publication for this node. `numbered.offset` 0 and an empty `epoch`: not numbered.
     Delivery {

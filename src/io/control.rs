@@ -3,7 +3,7 @@
 //! It answers operators, follows signals, hands new configurations to the shards and drains them at the end. Shards
 //! hear of it by orders and answer by notices; neither side ever waits for the other inside its own loop.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::mesh::Mesh;
 use super::ops::{Ops, OpsListener, OpsTimes};
 use super::reports::Reports;
 use super::ring::RingError;
+use super::webhooks::Webhooks;
 use crate::admin::operations::Readiness;
 use crate::config::Config;
 use crate::core::ids::ShardId;
@@ -44,6 +45,8 @@ pub struct Parts {
     /// As the shards have it.
     pub config: Arc<Config>,
     pub reread: Reread,
+    /// `None`: none is configured.
+    pub webhooks: Option<Webhooks>,
     pub version: &'static str,
 }
 
@@ -76,17 +79,18 @@ enum Event {
 }
 
 async fn serve(parts: Parts) -> io::Result<()> {
-    let Parts { mesh, ops, mut config, mut reread, version } = parts;
+    let Parts { mesh, ops, mut config, mut reread, webhooks, version } = parts;
     let (sender, mut events) = unbounded_channel();
     forward(SignalKind::terminate(), Event::Stop, &sender)?;
     forward(SignalKind::interrupt(), Event::Stop, &sender)?;
     forward(SignalKind::hangup(), Event::HangUp, &sender)?;
 
-    let broker = Rc::new(Broker::new(mesh));
+    let said = webhooks.as_ref().map(|webhooks| Arc::clone(&webhooks.said));
+    let broker = Rc::new(Broker::new(mesh, webhooks));
     let following = Rc::clone(&broker.reports);
     tokio_uring::spawn(async move { following.follow().await });
     let (reports, readiness) = (Rc::clone(&broker.reports), Rc::clone(&broker.readiness));
-    tokio_uring::spawn(Ops::new(reports, readiness, version, OpsTimes::default()).serve(ops));
+    tokio_uring::spawn(Ops::new(reports, readiness, said, version, OpsTimes::default()).serve(ops));
     let (starting, addresses) = (Rc::clone(&broker), Arc::clone(&config));
     tokio_uring::spawn(async move { starting.start(&addresses).await });
 
@@ -126,12 +130,15 @@ struct Broker {
     mesh: Arc<Mesh>,
     reports: Rc<Reports>,
     readiness: Rc<Cell<Readiness>>,
+    /// Gone once they were told that nothing will happen any more.
+    webhooks: RefCell<Option<Webhooks>>,
 }
 
 impl Broker {
-    fn new(mesh: Arc<Mesh>) -> Self {
+    fn new(mesh: Arc<Mesh>, webhooks: Option<Webhooks>) -> Self {
         let reports = Rc::new(Reports::new(Arc::clone(&mesh)));
-        Self { mesh, reports, readiness: Rc::new(Cell::new(Readiness::Starting)) }
+        let readiness = Rc::new(Cell::new(Readiness::Starting));
+        Self { mesh, reports, readiness, webhooks: RefCell::new(webhooks) }
     }
 
     /// Ready as soon as every shard has answered once: then all of them turn.
@@ -158,6 +165,9 @@ impl Broker {
             Ok((config, kept)) => {
                 *running = Arc::new(config);
                 self.order(|| Order::Reload(Arc::clone(running)));
+                if let Some(webhooks) = &*self.webhooks.borrow() {
+                    webhooks.reload(running);
+                }
                 tracing::info!("secrets, namespaces and limits were read anew");
                 if !kept.is_empty() {
                     tracing::warn!(keys = kept.join(", "), "these keys changed too, and need a restart");
@@ -181,6 +191,10 @@ impl Broker {
         match timeout(spread + DRAIN_EXTRA, self.reports.drained()).await {
             Ok(()) => tracing::info!("drained"),
             Err(_) => tracing::warn!("connections were left when the time to drain was over"),
+        }
+        let webhooks = self.webhooks.borrow_mut().take();
+        if let Some(webhooks) = webhooks {
+            webhooks.farewell().await;
         }
     }
 

@@ -19,6 +19,7 @@ use tokio_uring::net::{TcpListener, TcpStream};
 use super::listener::ListenError;
 use super::reports::{Reports, Silent};
 use super::sys::{ListenerOptions, listen};
+use super::webhooks::Said;
 use crate::admin::operations::{self, Answer, Endpoint, Readiness};
 use crate::wire::http::{
     HeadReader, HttpError, HttpLimits, append_error_response, append_response, append_response_head,
@@ -69,6 +70,8 @@ impl OpsListener {
 pub struct Ops {
     reports: Rc<Reports>,
     readiness: Rc<Cell<Readiness>>,
+    /// Has figures of its own, where there is something to say.
+    said: Option<Arc<Said>>,
     version: &'static str,
     times: OpsTimes,
     places: Arc<Semaphore>,
@@ -78,11 +81,12 @@ impl Ops {
     pub fn new(
         reports: Rc<Reports>,
         readiness: Rc<Cell<Readiness>>,
+        said: Option<Arc<Said>>,
         version: &'static str,
         times: OpsTimes,
     ) -> Rc<Self> {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Rc::new(Self { reports, readiness, version, times, places })
+        Rc::new(Self { reports, readiness, said, version, times, places })
     }
 
     /// Accepts and serves, for ever. Must run on the control thread's runtime.
@@ -167,7 +171,10 @@ impl Ops {
             return operations::answer(endpoint, self.readiness.get());
         }
         match self.reports.statistics(self.times.figures).await {
-            Ok(shards) => operations::metrics(&shards, self.version),
+            Ok(shards) => {
+                let whole = self.said.as_ref().map_or_else(Vec::new, |said| said.series());
+                operations::metrics(&shards, &whole, self.version)
+            }
             Err(Silent(shard)) => {
                 tracing::warn!(shard = shard.0, "the shard did not report its figures in time");
                 operations::metrics_incomplete(shard.0)
@@ -232,7 +239,7 @@ mod tests {
             // Its drop would wait for the accept in flight.
             let runtime = ManuallyDrop::new(runtime);
             let reports = Rc::new(Reports::new(Mesh::new(1).expect("an eventfd")));
-            let ops = Ops::new(reports, Rc::new(Cell::new(readiness)), "1.2.3", TIMES);
+            let ops = Ops::new(reports, Rc::new(Cell::new(readiness)), None, "1.2.3", TIMES);
             runtime.block_on(ops.serve(listener));
         });
         address

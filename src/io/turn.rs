@@ -15,6 +15,7 @@ use super::listener::Listeners;
 use super::mesh::{Mesh, Postbox};
 use super::ring::{Completion, Kind, Ring, RingError, Token};
 use super::slots::{Buffers, Received, Slots};
+use super::webhooks::Said;
 use crate::core::ids::{ShardId, Slot};
 use crate::core::time::Now;
 use crate::engine::Answer;
@@ -52,6 +53,7 @@ pub struct Runner {
     shard: Shard,
     memory: Memory,
     clock: Clock,
+    said: Option<Arc<Said>>,
     now: Now,
     slots_max: u32,
     turns: u64,
@@ -70,6 +72,8 @@ pub struct Parts {
     pub mesh: Arc<Mesh>,
     pub listeners: Listeners,
     pub clock: Clock,
+    /// Where to say what happens in channels; `None`: nobody is told.
+    pub said: Option<Arc<Said>>,
     /// Size of the descriptor table.
     pub slots: u32,
     /// Connections held at once; below the size of the table.
@@ -93,6 +97,7 @@ impl Runner {
             shard: parts.shard,
             memory: parts.memory,
             clock: parts.clock,
+            said: parts.said,
             now: parts.clock.now(),
             slots_max: parts.connections_max.min(parts.slots),
             turns: 0,
@@ -302,6 +307,12 @@ impl Runner {
             }
             Effect::Notify(notice) => {
                 self.postbox.notify(notice);
+                Ok(())
+            }
+            Effect::Happened(happening) => {
+                if let Some(said) = &self.said {
+                    said.say(happening);
+                }
                 Ok(())
             }
         }

@@ -55,6 +55,8 @@ pub struct Channel {
     pub is_live: bool,
     /// The subscriber count changed since the owner was last told.
     pub count_changed: bool,
+    /// At the owner: somebody hears the channel, and that was said.
+    pub is_occupied: bool,
 }
 
 /// Subscribers of one channel at one shard that not everything is the same for.
@@ -155,6 +157,7 @@ impl Channels {
             log: super::connection::NONE,
             is_live: false,
             count_changed: false,
+            is_occupied: false,
         });
         let (slab, placement) = (&self.slab, self.placement);
         self.table.insert_unique(placement.hash(app, name), handle, |handle| {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::letter::{Letter, Notice, Order};
+use crate::core::happening::Happening;
 use crate::core::ids::{ShardId, Slot};
 use crate::engine::{Answer, Ask};
 
@@ -90,4 +91,6 @@ pub enum Effect {
     Ask(Ask),
     /// Something for the control thread.
     Notify(Notice),
+    /// Something that somebody outside wants to be told of.
+    Happened(Happening),
 }

@@ -20,6 +20,7 @@ mod errand;
 mod fanout;
 mod greeting;
 mod handles;
+mod happening;
 mod hearing;
 mod http;
 pub mod input;

@@ -146,6 +146,7 @@ impl Shard {
                 owner.remote.push((source, 0));
             }
         }
+        self.note_occupied(handle);
     }
 
     pub(super) fn answer_join(&mut self, source: ShardId, operation: OperationId, result: Outcome) {
@@ -162,7 +163,9 @@ impl Shard {
         if let Some(owner) = &mut self.channels.get_mut(handle).owner {
             owner.remote.retain(|(shard, _)| *shard != source);
         }
-        self.forget_if_unused(handle);
+        if !self.forget_if_unused(handle) {
+            self.note_subscription_count(handle);
+        }
     }
 
     pub(super) fn owner_count(&mut self, source: ShardId, key: &ChannelKey, subscribers: u32) {
@@ -172,6 +175,7 @@ impl Shard {
         {
             entry.1 = subscribers;
         }
+        self.note_subscription_count(handle);
     }
 
     /// Forgets an owned channel that nobody hears or is about to hear. `true`: it is gone.
@@ -190,6 +194,9 @@ impl Shard {
         let channel = self.channels.remove(handle);
         if let Some(check) = channel.owner.as_ref().and_then(|owner| owner.check.as_ref()) {
             self.position_checks.remove(check);
+        }
+        if channel.is_occupied {
+            self.note_vacated(&channel.key);
         }
         if was_live {
             self.effects.push(Effect::Ask(Ask::Unsubscribe { channel: channel.key }));
@@ -283,6 +290,7 @@ impl Shard {
             }
             Answer::Presence { id, result } => self.end_lookup(id, result.map(Found::Presence)),
             Answer::PresenceStats { id, result } => self.end_lookup(id, result.map(Found::PresenceStats)),
+            Answer::User { channel, user, enters } => self.note_member(&channel, user, enters),
             Answer::Delivery { channel, epoch, numbered } => self.delivered(&channel, epoch, numbered),
         }
     }

@@ -268,6 +268,9 @@ impl Shard {
             delta: false,
             exclude: to_others.then(|| self.address(slot)),
         };
+        if to_others {
+            self.note_client_event(slot, &channel, &publication);
+        }
         let connection = self.connections.id(slot);
         let app = self.connections.app(slot);
         let ticket = self.waiting(slot).promise();

@@ -2,6 +2,7 @@
 
 use crate::auth::{ApiKey, Keys, Policy, PusherKeys};
 use crate::config::{App, Centrifuge, Config, Pusher};
+use crate::core::happening::Kinds;
 use crate::protocol::{Dialect, PersonLimits, Variant};
 
 /// One app.
@@ -11,6 +12,8 @@ pub struct AppSettings {
     /// What signatures are checked with.
     pub signature_keys: Option<PusherKeys>,
     pub api_key: Option<ApiKey>,
+    /// What somebody outside wants to be told of.
+    pub told: Kinds,
     /// By dialect; `None`: it is off.
     rules: [Option<Rules>; Dialect::COUNT],
     /// Bytes that may wait for one connection, by variant.
@@ -86,6 +89,7 @@ impl AppSettings {
                 .zip(app.secret.as_ref())
                 .and_then(|(key, secret)| PusherKeys::new(key, secret, app.previous_secret.as_ref())),
             api_key: app.api_key.as_ref().and_then(ApiKey::new),
+            told: told(app),
             rules,
             queue_bytes_max,
             // No other dialect has clients who are promised a position.
@@ -100,6 +104,11 @@ impl AppSettings {
     pub fn rules(&self, dialect: Dialect) -> Option<&Rules> {
         self.rules[dialect.index()].as_ref()
     }
+}
+
+fn told(app: &App) -> Kinds {
+    let hooks = app.pusher.iter().flat_map(|options| &options.webhooks);
+    hooks.fold(Kinds::default(), |told, hook| told.union(hook.kinds))
 }
 
 fn centrifuge(config: &Config, options: &Centrifuge) -> Rules {

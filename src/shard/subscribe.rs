@@ -326,7 +326,9 @@ impl Shard {
             let key = channel.key.clone();
             let placement = self.channels.placement();
             let owner = placement.owner(placement.hash(key.app, &key.name));
-            if owner != self.id && subscribers > 0 {
+            if owner == self.id {
+                self.note_subscription_count(handle);
+            } else if subscribers > 0 {
                 self.send(owner, Letter::Count { channel: key, subscribers });
             }
         }

@@ -276,15 +276,26 @@ impl Slow {
             }
             Ask::Enter { channel, info, .. } => {
                 let entry = self.channels.get_mut(&channel.name).expect("asks name their channel");
+                let user = info.user.clone();
+                let is_new = entry.members.values().all(|there| there.user != user) && !user.is_empty();
                 if entry.members.insert(info.client.text().as_str().to_owned(), (*info).clone()).is_some() {
                     return Err(format!("{}: {:?} entered twice", channel.name, info.client));
+                }
+                if is_new {
+                    self.schedule(now_ms, Event::Answer(shard, Answer::User { channel, user, enters: true }));
                 }
                 return Ok(());
             }
             Ask::Exit { channel, client } => {
                 let entry = self.channels.get_mut(&channel.name).expect("asks name their channel");
-                if entry.members.remove(client.text().as_str()).is_none() {
+                let Some(ClientInfo { user, .. }) = entry.members.remove(client.text().as_str()) else {
                     return Err(format!("{}: {client:?} left without having entered", channel.name));
+                };
+                if entry.members.values().all(|there| there.user != user) && !user.is_empty() {
+                    self.schedule(
+                        now_ms,
+                        Event::Answer(shard, Answer::User { channel, user, enters: false }),
+                    );
                 }
                 return Ok(());
             }

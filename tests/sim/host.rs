@@ -238,6 +238,10 @@ impl Host {
             Effect::Ask(ask) => return self.ask(ask, outside),
             Effect::Notify(Notice::Drained) => self.has_drained = true,
             Effect::Notify(_) => {}
+            Effect::Happened(happening) => {
+                outside.trace.count(happening.what.kind().name());
+                return outside.ledger.happened(&happening);
+            }
         }
         Ok(())
     }

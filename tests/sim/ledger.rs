@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use polycast::core::happening::{Happening, What};
+
 use super::scenario::{is_numbered, may_miss};
 use super::wish::Part;
 
@@ -47,6 +49,8 @@ pub struct Ledger {
     excused: BTreeSet<String>,
     /// When a client first asked to be in a channel, and how often it asked: by client id and channel.
     asked: BTreeMap<(String, String), (u64, u32)>,
+    /// Channels that were said to be heard, and by how many.
+    occupied: BTreeMap<String, u32>,
 }
 
 /// One subscription's way through its channel's order.
@@ -132,6 +136,31 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// An owner says something of its channel to somebody outside.
+    pub fn happened(&mut self, happening: &Happening) -> Result<(), Broken> {
+        let channel = happening.channel.to_string();
+        let was_occupied = self.occupied.contains_key(&channel);
+        match &happening.what {
+            What::Occupied if !was_occupied => {
+                self.occupied.insert(channel, 0);
+            }
+            What::Vacated if was_occupied => {
+                self.occupied.remove(&channel);
+            }
+            What::SubscriptionCount { count: 0 } if !was_occupied => {}
+            What::SubscriptionCount { count } if was_occupied => {
+                self.occupied.insert(channel, *count);
+            }
+            what => return Err(format!("{channel}: {what:?}, and occupied was {was_occupied}")),
+        }
+        Ok(())
+    }
+
+    /// Channels that were said to be heard and not that they are not.
+    pub fn occupied(&self) -> Vec<&str> {
+        self.occupied.keys().map(String::as_str).collect()
     }
 
     /// The engine can no longer say what was published.

@@ -221,9 +221,13 @@ impl Scenario {
             ""
         };
         let mut text = format!(
-            "{limits}[[apps]]\nid = \"1\"\napi_key = \"{API_KEY}\"\ntoken_hmac_secret_key = \"{current}\"\n\
+            "{limits}[[apps]]\nid = \"1\"\nkey = \"key\"\nsecret = \"{}\"\napi_key = \"{API_KEY}\"\n\
+             token_hmac_secret_key = \"{current}\"\n\
              token_hmac_previous_secret_key = \"{previous}\"\n[apps.centrifuge]\nqueue_max_size = {}\n\
-             ping_interval = \"{}s\"\npong_timeout = \"{}ms\"\nchannel_position_check_delay = \"{}ms\"\n{}{}",
+             ping_interval = \"{}s\"\npong_timeout = \"{}ms\"\nchannel_position_check_delay = \"{}ms\"\n\
+             [[apps.pusher.webhooks]]\nurl = \"http://nobody/\"\nevent_types = [\"channel_occupied\", \
+             \"channel_vacated\", \"subscription_count\"]\n{}{}",
+            SECRETS[0],
             self.queue_bytes_max,
             self.ping_interval_s,
             self.pong_timeout_ms,

@@ -80,6 +80,9 @@ impl Display for ShownAnswer<'_> {
             Answer::Presence { id, result } => write!(out, "presence {} {}", id.0, result.is_ok()),
             Answer::PresenceStats { id, result } => write!(out, "presence stats {} {}", id.0, result.is_ok()),
             Answer::HistoryRemoved { id, result } => write!(out, "removed {} {}", id.0, result.is_ok()),
+            Answer::User { channel, user, enters } => {
+                write!(out, "user {user} {} {}", if *enters { "enters" } else { "leaves" }, channel.name)
+            }
             Answer::Delivery { channel, epoch, numbered } => {
                 write!(out, "delivery {} {} of {epoch}", channel.name, numbered.offset)
             }

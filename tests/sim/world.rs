@@ -327,6 +327,9 @@ impl World {
         if self.engine.peopled_count() > 0 {
             return Err("at rest somebody is still present".to_owned());
         }
+        if !self.ledger.occupied().is_empty() {
+            return Err(format!("at rest these were not said to be vacated: {:?}", self.ledger.occupied()));
+        }
         match self.engine.subscribed_count() {
             0 => Ok(()),
             count => Err(format!("at rest the engine still has {count} subscriptions")),

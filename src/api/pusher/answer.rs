@@ -95,7 +95,11 @@ fn append_channel(info: Info, occupancy: &Occupancy, body: &mut Vec<u8>) {
 
 fn append_channels(prefix: &str, info: Info, counts: &[ChannelCount], body: &mut Vec<u8>) {
     append("{\"channels\":{", body);
-    let asked = counts.iter().filter(|count| count.channel.starts_with(prefix) && count.clients > 0);
+    // What is one user's is no channel to others.
+    let is_asked = |count: &&ChannelCount| {
+        count.channel.starts_with(prefix) && !count.channel.starts_with('#') && count.clients > 0
+    };
+    let asked = counts.iter().filter(is_asked);
     append_list(asked, body, |count, body| {
         append_string(&count.channel, body);
         body.push(b':');

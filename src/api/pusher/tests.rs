@@ -341,7 +341,11 @@ fn answers_are_written() {
         ),
         (
             Shape::Channels { prefix: "".into(), info: Info::default() },
-            vec![Ok(Answer::Channels(vec![count("a", 3, None), count("gone", 0, None)]))],
+            vec![Ok(Answer::Channels(vec![
+                count("#server-to-user-1", 1, None),
+                count("a", 3, None),
+                count("gone", 0, None),
+            ]))],
             (200, r#"{"channels":{"a":{}}}"#),
         ),
         (Shape::Channel(Info::default()), vec![told(0, None)], (200, r#"{"occupied":false}"#)),
