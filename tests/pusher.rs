@@ -377,3 +377,196 @@ fn users_sign_in() {
     let got = ask(&mut world, slot, &signin("1.1", r#"{"id":"u1"}"#));
     assert_eq!(got.last().map(String::as_str), Some("close 4009"), "{got:?}");
 }
+
+fn established(world: &mut World, slots: &[Slot]) -> Vec<String> {
+    slots.iter().map(|slot| connect(world, *slot)).collect()
+}
+
+fn presence(channel: &str, ids: &[&str], hash: &str) -> String {
+    let quoted: Vec<String> = ids.iter().map(|id| format!("\\\"{id}\\\"")).collect();
+    let (ids, count) = (quoted.join(","), ids.len());
+    let hash = hash.replace('"', "\\\"");
+    let data = format!(r#"{{\"presence\":{{\"ids\":[{ids}],\"hash\":{{{hash}}},\"count\":{count}}}}}"#);
+    format!(r#"{{"event":"pusher_internal:subscription_succeeded","channel":"{channel}","data":"{data}"}}"#)
+}
+
+fn member(event: &str, data: &str) -> String {
+    let data = data.replace('"', "\\\"");
+    format!(r#"{{"event":"pusher_internal:member_{event}","channel":"presence-a","data":"{data}"}}"#)
+}
+
+#[test]
+fn members_are_users_however_many_clients_they_have() {
+    let mut world = world("");
+    let d = Slot(3);
+    let ids = established(&mut world, &[A, B, C, d]);
+    let ann = r#"{"user_id":"u1","user_info":{"name":"Ann"}}"#;
+    let bob = r#"{"user_id":2}"#;
+    let got = ask(&mut world, A, &subscribe(&ids[0], "presence-a", ann));
+    assert_eq!(got, [presence("presence-a", &["u1"], r#""u1":{"name":"Ann"}"#)]);
+    // The user's second client sees the first one's information and is no news.
+    let again = r#"{"user_id":"u1","user_info":{"name":"Ann again"}}"#;
+    let got = ask(&mut world, B, &subscribe(&ids[1], "presence-a", again));
+    assert_eq!(got, [presence("presence-a", &["u1"], r#""u1":{"name":"Ann"}"#)]);
+    assert_eq!(heard(&mut world, A), [""; 0]);
+
+    world.say(C, &subscribe(&ids[2], "presence-a", bob));
+    assert_eq!(heard(&mut world, A), [member("added", r#"{"user_id":"2"}"#)]);
+    let event = r#"{"event":"client-x","channel":"presence-a","data":{"t":1},"user_id":"forged"}"#;
+    world.say(C, event);
+    assert_eq!(heard(&mut world, A), [event.replace("forged", "2")]);
+
+    // Who signed in needs no channel_data.
+    let user = r#"{"id":"u4","user_info":7}"#;
+    let auth = sign(&user_text(&ids[3], user));
+    let data = user.replace('"', "\\\"");
+    ask(
+        &mut world,
+        d,
+        &format!(r#"{{"event":"pusher:signin","data":{{"auth":"{auth}","user_data":"{data}"}}}}"#),
+    );
+    let got = ask(&mut world, d, &subscribe(&ids[3], "presence-a", ""));
+    assert_eq!(got, [presence("presence-a", &["u1", "2", "u4"], r#""u1":{"name":"Ann"},"2":{},"u4":7"#)]);
+
+    heard(&mut world, A);
+    let leave = r#"{"event":"pusher:unsubscribe","data":{"channel":"presence-a"}}"#;
+    world.say(B, leave);
+    assert_eq!(heard(&mut world, A), [""; 0], "one client of the user is left");
+    world.input(Input::ReceiveEnded { slot: C });
+    assert_eq!(heard(&mut world, A), [member("removed", r#"{"user_id":"2"}"#)]);
+    world.say(A, leave);
+    assert_eq!(heard(&mut world, d), [member("removed", r#"{"user_id":"u1"}"#)]);
+    world.say(d, leave);
+    let got = ask(&mut world, A, &subscribe(&ids[0], "presence-a", ann));
+    assert_eq!(got, [presence("presence-a", &["u1"], r#""u1":{"name":"Ann"}"#)], "nobody is left behind");
+    for slot in [A, B, d] {
+        world.input(Input::ReceiveEnded { slot });
+    }
+    for slot in [A, B, C, d] {
+        world.close(slot);
+    }
+    assert_eq!(world.leftovers(), [""; 0]);
+}
+
+#[test]
+fn who_cannot_be_a_member_is_told_why() {
+    let mut world = world("presence_members_limit = 2\npresence_user_max_size = 8\nuser_id_max_length = 4");
+    let ids = established(&mut world, &[A, B, C]);
+    // (channel_data, part of the answer)
+    let table = [
+        ("", "neither channel_data nor a signed-in user"),
+        ("x", "not JSON of the right form"),
+        (r#"{"user_info":1}"#, "the user's id is missing"),
+        (r#"{"user_id":"12345"}"#, "too long"),
+        (r#"{"user_id":"1","user_info":"1234567"}"#, "LimitReached"),
+    ];
+    for (data, want) in table {
+        let got = ask(&mut world, A, &subscribe(&ids[0], "presence-a", data));
+        assert!(got.len() == 1 && got[0].contains("pusher:subscription_error"), "{data}: {got:?}");
+        assert!(got[0].contains(want), "{data}: {got:?}");
+    }
+    for (slot, user) in [(A, "1"), (B, "2")] {
+        let data = format!(r#"{{"user_id":"{user}"}}"#);
+        assert!(
+            ask(&mut world, slot, &subscribe(&ids[slot.0 as usize], "presence-a", &data))[0]
+                .contains("succeeded")
+        );
+    }
+    let got = ask(&mut world, C, &subscribe(&ids[2], "presence-a", r#"{"user_id":"3"}"#));
+    assert!(got[0].contains("LimitReached") && got[0].contains("4100"), "{got:?}");
+    let got = ask(&mut world, C, &subscribe(&ids[2], "presence-a", r#"{"user_id":"2"}"#));
+    assert!(got[0].contains("succeeded"), "a user who is there already is no further one: {got:?}");
+}
+
+#[test]
+fn cache_channels_tell_their_last_event() {
+    let mut world = world("cache_ttl = \"10s\"");
+    let ids = established(&mut world, &[A, B, C]);
+    let name: std::sync::Arc<str> = "private-cache-a".into();
+    let miss = r#"{"event":"pusher:cache_miss","channel":"private-cache-a","data":"{}"}"#;
+    let got = ask(&mut world, A, &subscribe(&ids[0], &name, ""));
+    assert_eq!(got, [succeeded(&name), miss.to_owned()]);
+    // What clients say is not remembered.
+    ask(&mut world, A, r#"{"event":"client-x","channel":"private-cache-a","data":1}"#);
+    assert_eq!(ask(&mut world, B, &subscribe(&ids[1], &name, "")), [succeeded(&name), miss.to_owned()]);
+    world.publish(&name, &support::publication(3));
+    let event = r#"{"event":"message","channel":"private-cache-a","data":"\"x\""}"#;
+    assert_eq!(heard(&mut world, B), [event]);
+    assert_eq!(ask(&mut world, C, &subscribe(&ids[2], &name, "")), [succeeded(&name), event.to_owned()]);
+    // Also where nobody listens, and for its time only.
+    let quiet: std::sync::Arc<str> = "cache-quiet".into();
+    world.publish(&quiet, &support::publication(3));
+    let plain = r#"{"event":"pusher:subscribe","data":{"channel":"cache-quiet"}}"#;
+    let event = event.replace("private-cache-a", "cache-quiet");
+    assert_eq!(ask(&mut world, A, plain), [succeeded(&quiet), event]);
+    world.advance(10_000);
+    let got = ask(&mut world, B, plain);
+    assert_eq!(got, [succeeded(&quiet), miss.replace("private-cache-a", "cache-quiet")]);
+}
+
+#[test]
+fn subscribers_are_told_how_many_they_are() {
+    let mut world = world("subscription_count = true");
+    let ids = established(&mut world, &[A, B]);
+    let plain = r#"{"event":"pusher:subscribe","data":{"channel":"public"}}"#;
+    let count = |n| {
+        format!(
+            r#"{{"event":"pusher_internal:subscription_count","channel":"public","data":"{{\"subscription_count\":{n}}}"}}"#
+        )
+    };
+    assert_eq!(ask(&mut world, A, plain), [succeeded("public"), count(1)]);
+    world.say(B, plain);
+    assert_eq!(heard(&mut world, A), [count(2)]);
+    world.say(B, r#"{"event":"pusher:unsubscribe","data":{"channel":"public"}}"#);
+    assert_eq!(heard(&mut world, A), [count(1)]);
+    let got = ask(&mut world, B, &subscribe(&ids[1], "presence-a", r#"{"user_id":"1"}"#));
+    assert_eq!(got.len(), 1, "members are told of members: {got:?}");
+}
+
+/// A Centrifuge client.
+fn centrifuge(world: &mut World, slot: Slot, user: &str) {
+    world.client(slot, user, 0);
+}
+
+#[test]
+fn both_dialects_hear_each_other() {
+    let mut world = world("");
+    let ids = established(&mut world, &[A]);
+    centrifuge(&mut world, B, "bob");
+    ask(&mut world, A, r#"{"event":"pusher:subscribe","data":{"channel":"chat"}}"#);
+    ask(&mut world, B, r#"{"id":2,"subscribe":{"channel":"chat"}}"#);
+    world.say(B, r#"{"id":3,"publish":{"channel":"chat","data":{"a":1}}}"#);
+    assert_eq!(heard(&mut world, A), [r#"{"event":"message","channel":"chat","data":"{\"a\":1}"}"#]);
+
+    // A name that needs a proof needs it of everybody.
+    let got = ask(&mut world, B, r#"{"id":4,"subscribe":{"channel":"private-a"}}"#);
+    assert!(got[0].contains("\"code\":103"), "{got:?}");
+    let keys = polycast::auth::Keys::from_bytes(support::SECRET.as_bytes()).expect("not empty");
+    let token = |channel: &str| {
+        polycast::auth::sign(format!(r#"{{"sub":"bob","channel":"{channel}"}}"#).as_bytes(), &keys)
+    };
+    ask(&mut world, A, &subscribe(&ids[0], "private-a", ""));
+    let command =
+        format!(r#"{{"id":5,"subscribe":{{"channel":"private-a","token":"{}"}}}}"#, token("private-a"));
+    assert!(ask(&mut world, B, &command)[0].contains("\"subscribe\":{}"));
+    world.say(A, r#"{"event":"client-x","channel":"private-a","data":{"t":1}}"#);
+    let got = heard(&mut world, B);
+    assert!(
+        got[0].contains(r#""pub":{"data":{"t":1},"#) && got[0].contains(r#""tags":{"event":"client-x"}"#),
+        "{got:?}"
+    );
+
+    // One list of who is there.
+    let ann = r#"{"user_id":"ann","user_info":{"n":1}}"#;
+    ask(&mut world, A, &subscribe(&ids[0], "presence-a", ann));
+    let command =
+        format!(r#"{{"id":6,"subscribe":{{"channel":"presence-a","token":"{}"}}}}"#, token("presence-a"));
+    world.say(B, &command);
+    assert_eq!(heard(&mut world, A), [member("added", r#"{"user_id":"bob"}"#)]);
+    let id = connect(&mut world, C);
+    let got = ask(&mut world, C, &subscribe(&id, "presence-a", r#"{"user_id":"c"}"#));
+    assert_eq!(got, [presence("presence-a", &["ann", "bob", "c"], r#""ann":{"n":1},"bob":{},"c":{}"#)]);
+    heard(&mut world, A);
+    world.say(B, r#"{"id":7,"unsubscribe":{"channel":"presence-a"}}"#);
+    assert_eq!(heard(&mut world, A), [member("removed", r#"{"user_id":"bob"}"#)]);
+}

@@ -34,6 +34,19 @@ pub fn access(channel: &str) -> Access<'_> {
     Access::Namespace
 }
 
+/// `presence-…`: it is kept who is in the channel, whatever its namespace says.
+pub fn is_presence(channel: &str) -> bool {
+    channel.starts_with("presence-")
+}
+
+/// `cache-…`, behind the prefix of its class: new subscribers are told the last publication, in the dialects that
+/// have it so.
+pub fn keeps_latest(channel: &str) -> bool {
+    let prefixes = ["private-encrypted-", "private-", "presence-"];
+    let rest = prefixes.iter().find_map(|prefix| channel.strip_prefix(prefix)).unwrap_or(channel);
+    rest.starts_with("cache-")
+}
+
 /// Whether `user` is one of the comma-separated `users` of [`Access::Users`].
 pub fn lists_user(users: &str, user: &str) -> bool {
     !user.is_empty() && users.split(',').any(|listed| listed == user)
@@ -112,6 +125,18 @@ mod tests {
         for (name, class, namespace) in table {
             assert_eq!(access(name), class, "{name}");
             assert_eq!(namespace_name(name), namespace, "{name}");
+        }
+    }
+
+    #[test]
+    fn channels_that_keep_their_latest_say_so_behind_their_class() {
+        for name in ["cache-a", "private-cache-a", "private-encrypted-cache-a", "presence-cache-a"] {
+            assert!(keeps_latest(name), "{name}");
+        }
+        for name in
+            ["cache", "a-cache-", "private-a", "presence-private-cache-a", "Cache-a", "private-encrypted-a"]
+        {
+            assert!(!keeps_latest(name), "{name}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What clients are told, whatever they speak.
 
+use std::sync::Arc;
+
 use super::disconnect::Disconnect;
 use super::error::ClientError;
 use super::ids::{ClientId, DecimalId};
@@ -104,6 +106,25 @@ pub enum Event<'a> {
         channel: &'a str,
         info: &'a ClientInfo,
     },
+    /// A user's first client subscribed to a channel, in the dialects that tell of users instead of clients.
+    UserJoined {
+        channel: &'a str,
+        info: &'a ClientInfo,
+    },
+    /// A user's last client is no longer subscribed to a channel.
+    UserLeft {
+        channel: &'a str,
+        info: &'a ClientInfo,
+    },
+    /// The channel keeps its last publication, and there is none.
+    NothingLatest {
+        channel: &'a str,
+    },
+    /// How many subscribe to the channel.
+    SubscribersCount {
+        channel: &'a str,
+        count: u32,
+    },
     /// The server subscribed the client to a channel.
     Added {
         channel: &'a str,
@@ -140,6 +161,8 @@ pub struct Subscription<'a> {
     pub recovery: Recovery,
     /// What was missed, oldest first; later ones come as [`Event::Publication`].
     pub publications: &'a [Numbered],
+    /// The distinct users in the channel, the subscriber's own included; `None`: it is not told.
+    pub users: Option<&'a [Arc<ClientInfo>]>,
     /// What a token has to say to this subscriber.
     pub data: Option<&'a Payload>,
     /// Publications come as [`Body::Base`] and [`Body::Delta`].

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows which dialect a client speaks; nothing here imports another room.
 
+pub mod attendance;
 pub mod channel;
 pub mod command;
 pub mod disconnect;

@@ -1,5 +1,6 @@
 //! Settings shared by the channels of one prefix.
 
+use super::channel::is_presence;
 use super::command::Subscribe;
 use super::recovery::Mode;
 
@@ -67,7 +68,7 @@ pub struct Namespace {
 impl Namespace {
     /// Whether it is kept who is in a channel of it.
     pub fn keeps_presence(&self, channel: &str) -> bool {
-        self.presence || channel.starts_with("presence-")
+        self.presence || is_presence(channel)
     }
 
     /// Whether publications of its channels get offsets that clients see.

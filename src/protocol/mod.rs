@@ -340,6 +340,15 @@ impl Codec {
         }
     }
 
+    /// Whether subscribers of presence channels are told who is there, and those of channels that keep their last
+    /// publication are told that.
+    pub fn sets_scenes(&self) -> bool {
+        match self {
+            Self::Centrifuge(_) => false,
+            Self::Pusher => true,
+        }
+    }
+
     /// Whether clients may publish into the channel at all.
     pub fn can_publish_to(&self, channel: &str) -> bool {
         match self {

@@ -162,7 +162,7 @@ impl Shard {
             if asked.is_some_and(|wish| !namespace.allows_hearing(wish)) {
                 return Err(Refusal::Error(ClientError::NotAvailable));
             }
-            let unasked = Subscribe::default();
+            let unasked = Subscribe { channel: channel.clone(), ..Subscribe::default() };
             let plan = Plan::new(namespace, asked.unwrap_or(&unasked), grant, None, origin);
             wanted.push((channel, plan));
         }
@@ -304,6 +304,7 @@ impl Entry {
             position: self.position.as_ref(),
             recovery: self.recovery,
             publications: &self.publications,
+            users: None,
             data: self.data.as_ref(),
             fossil_delta: self.fossil_delta,
             deltas: &self.deltas,

@@ -32,7 +32,11 @@ pub enum Letter {
     /// From the owner, in the lane that carries publications: what came before is in the past, what comes
     /// after is new.
     /// `Ok(None)`: the channel is not numbered.
-    Joined { operation: OperationId, result: Result<Option<Box<Admission>>, ClientError> },
+    Joined {
+        operation: OperationId,
+        result: Result<Option<Box<Admission>>, ClientError>,
+        scene: Option<Box<Scene>>,
+    },
     /// To the owner: nobody here hears the channel any more.
     Leave { channel: ChannelKey },
     /// To the owner: a client's subscription went live, or ended.
@@ -57,6 +61,8 @@ pub enum Letter {
     Found { operation: OperationId, result: Result<Found, ClientError> },
     /// From the owner to every shard with subscribers, in the channel's order.
     Deliver(Arc<Delivery>),
+    /// From the owner: so many subscribe to the channel, on all shards.
+    Counted { channel: ChannelKey, subscribers: u32 },
     /// From the owner: publications are missing for good.
     Broken { channel: ChannelKey },
     /// To the shard that a user belongs to: this client is to be its only one.
@@ -104,6 +110,8 @@ pub struct Wants {
     pub recover: Option<Box<Recover>>,
     /// The client relies on missing nothing from here on.
     pub is_positioned: bool,
+    /// `None`: it does not ask to be told who or what is there.
+    pub scene: Option<Box<SceneWish>>,
 }
 
 /// What a client wants to recover.
@@ -112,6 +120,32 @@ pub struct Recover {
     /// An empty epoch stands for the current one.
     pub since: Position,
     pub mode: Mode,
+}
+
+/// What a client wants to find in the channel as it comes in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SceneWish {
+    /// It enters before the join is answered, and is told who is there.
+    pub entrance: Option<Entrance>,
+    /// The channel's last publication.
+    pub latest: bool,
+}
+
+/// A client that enters with its join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entrance {
+    pub passage: Passage,
+    /// It is refused if it would be one user more.
+    pub users_max: u32,
+}
+
+/// What a client found as it came in: what comes after the answer is not in it, and what came before is.
+#[derive(Debug, Clone, Default)]
+pub struct Scene {
+    /// Distinct users in the order they came; `None`: it did not ask.
+    pub users: Option<Vec<Arc<ClientInfo>>>,
+    /// `None`: it did not ask.
+    pub latest: Option<Option<Arc<Publication>>>,
 }
 
 /// Where a subscription to a numbered channel begins.
@@ -124,7 +158,7 @@ pub struct Admission {
 }
 
 /// A client comes into a channel, or goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passage {
     pub info: Arc<ClientInfo>,
     pub enters: bool,
@@ -132,6 +166,8 @@ pub struct Passage {
     pub is_shown: bool,
     /// Others are told.
     pub is_announced: bool,
+    /// Set by the owner: the first of its user's clients came, or the last left.
+    pub is_users: bool,
 }
 
 /// What the owner says of a publication it took.

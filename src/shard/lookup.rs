@@ -44,7 +44,7 @@ impl Shard {
 
     /// A client wants to know who, or how many, are in a channel.
     pub(super) fn presence(&mut self, slot: Slot, tag: u32, channel: Box<str>, lookup: Lookup) {
-        let is_there = |namespace: &Namespace| namespace.presence;
+        let is_there = |namespace: &Namespace| namespace.keeps_presence(&channel);
         match self.check_read(slot, &channel, is_there, Readers::of_presence) {
             Ok(()) => self.look_up(slot, tag, channel, lookup),
             Err(error) => self.refuse(slot, tag, Some(&channel), error),

@@ -14,6 +14,7 @@ mod backend;
 mod channels;
 mod closing;
 mod connection;
+mod counting;
 mod deadlines;
 mod deltas;
 mod errand;
@@ -24,6 +25,7 @@ mod happening;
 mod hearing;
 mod http;
 pub mod input;
+mod latest;
 pub mod letter;
 mod lookup;
 mod operations;
@@ -57,6 +59,7 @@ use self::addresses::{Addresses, Share};
 use self::channels::{Channels, Placement};
 use self::connection::{Connections, Phase, Transport};
 use self::input::{Effect, Input, SendFailed};
+use self::latest::Latest;
 use self::letter::{Letter, Notice, OperationId, Order, Published};
 use self::operations::Operations;
 use self::outbox::{Chunks, Log, Range};
@@ -117,6 +120,9 @@ pub struct Shard {
     gathers: Operations<backend::Gather>,
     asks: Operations<Asked>,
     errands: Operations<errand::Running>,
+    latest: Latest,
+    /// Channels whose subscribers are still to be told how many they are.
+    uncounted: Vec<crate::engine::ChannelKey>,
     wheel: Wheel,
     position_checks: PositionChecks,
     chunks: Chunks,
@@ -194,6 +200,8 @@ impl Shard {
             gathers: Operations::default(),
             asks: Operations::default(),
             errands: Operations::default(),
+            latest: Latest::default(),
+            uncounted: Vec::new(),
             wheel: Wheel::new(now.monotonic_ms),
             position_checks: PositionChecks::default(),
             chunks: Chunks::default(),
@@ -406,7 +414,7 @@ impl Shard {
             Letter::Join { operation, channel, wants } => {
                 self.owner_join(source, operation, &channel, wants);
             }
-            Letter::Joined { operation, result } => self.joined(operation, result),
+            Letter::Joined { operation, result, scene } => self.joined(operation, result, scene),
             Letter::Leave { channel } => self.owner_leave(source, &channel),
             Letter::Count { channel, subscribers } => self.owner_count(source, &channel, subscribers),
             Letter::Publish { operation, channel, publication, terms } => {
@@ -426,6 +434,11 @@ impl Shard {
             Letter::Passed { channel, passage } => {
                 if let Some(handle) = self.channels.find(channel.app, &channel.name) {
                     self.tell_passage(handle, &passage);
+                }
+            }
+            Letter::Counted { channel, subscribers } => {
+                if let Some(handle) = self.channels.find(channel.app, &channel.name) {
+                    self.tell_count(handle, subscribers);
                 }
             }
             Letter::Broken { channel } => {
@@ -466,6 +479,7 @@ impl Shard {
     fn turn_end(&mut self) {
         self.wake_resting();
         self.report_counts();
+        self.tell_late_counts();
         self.close_drained_logs();
         self.addresses.sweep(self.now.monotonic_ms / 1_000);
         self.sweep_charged();

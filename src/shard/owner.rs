@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::input::Effect;
-use super::letter::{Admission, Delivery, Found, Letter, OperationId, Published, Recover, Wants};
+use super::letter::{
+    Admission, Delivery, Entrance, Found, Letter, OperationId, Published, Recover, Scene, SceneWish, Wants,
+};
 use super::positions::Check;
 use super::recovering::Recovering;
 use super::subscribe::Outcome;
+use crate::core::attendance::Attendance;
 use crate::core::error::ClientError;
 use crate::core::event::Recovery;
 use crate::core::history::{Range, leaves_gap};
@@ -41,6 +44,10 @@ pub struct Owner {
     early: Vec<(Arc<str>, Numbered)>,
     /// The question to the engine that decides what happens next.
     asked: Option<AskId>,
+    /// Who is in the channel, where users are told of one another.
+    pub attendance: Option<Box<Attendance>>,
+    /// Monotonic milliseconds at which subscribers were last told how many they are; 0: never.
+    pub counted_ms: u64,
     /// Attempts to fill a gap that the engine could not serve.
     failures: u8,
     /// Whether the channel is up to date is looked at now and then; `None`: nobody relies on that.
@@ -51,6 +58,11 @@ pub struct Owner {
 type Waiting = (ShardId, OperationId, Wants);
 
 impl Owner {
+    /// Whether it holds nothing that a live channel needs.
+    fn is_bare(&self) -> bool {
+        self.remote.is_empty() && self.sequence.is_none() && self.attendance.is_none()
+    }
+
     /// The place up to which publications were handed out; `None`: the channel is not numbered.
     pub fn position(&self) -> Option<Position> {
         self.sequence.as_ref().map(Sequence::position)
@@ -65,6 +77,8 @@ pub enum Asked {
         operation: OperationId,
         /// When it came.
         subscribers: u32,
+        /// What is remembered of it once it is taken.
+        latest: Option<Box<(ChannelKey, Arc<Publication>)>>,
     },
     /// For somebody who looks something up.
     Lookup { source: ShardId, operation: OperationId },
@@ -121,7 +135,8 @@ impl Shard {
         }
     }
 
-    /// The channel is live: the shard hears it from the answer on.
+    /// The channel is live: the shard hears it from the answer on. Who asks for what it missed gets no scene: no
+    /// dialect has both.
     fn admit(&mut self, source: ShardId, operation: OperationId, handle: u32, wants: Wants) {
         let position = self.channels.get(handle).owner.as_ref().and_then(|owner| owner.position());
         if wants.is_positioned {
@@ -132,10 +147,47 @@ impl Shard {
         {
             return;
         }
+        let scene = match wants.scene.map(|wish| self.find_scene(handle, *wish)).transpose() {
+            Ok(scene) => scene.map(Box::new),
+            Err(error) => {
+                // Held open by a join of its own: the answer may be what makes the channel unused.
+                self.channels.get_mut(handle).joining += 1;
+                self.answer_join(source, operation, Err(error), None);
+                self.channels.get_mut(handle).joining -= 1;
+                self.forget_if_unused(handle);
+                return;
+            }
+        };
         self.enlist(source, handle);
         let admission =
             position.map(|position| Admission { position, recovery: Recovery::NotAsked, missed: Vec::new() });
-        self.answer_join(source, operation, Ok(admission.map(Box::new)));
+        self.answer_join(source, operation, Ok(admission.map(Box::new)), scene);
+    }
+
+    /// Lets a client in, and tells what it finds.
+    fn find_scene(&mut self, handle: u32, wish: SceneWish) -> Result<Scene, ClientError> {
+        let key = self.channels.get(handle).key.clone();
+        let mut scene = Scene::default();
+        if wish.latest {
+            let found = self.latest.find(self.now.monotonic_ms, &key);
+            scene.latest = Some(found.map(|(publication, _)| Arc::clone(publication)));
+        }
+        if let Some(Entrance { passage, users_max }) = wish.entrance {
+            let owner = self.channels.get_mut(handle).owner.get_or_insert_default();
+            let attendance = owner.attendance.get_or_insert_default();
+            let is_new = !attendance.contains(&passage.info.user);
+            if is_new && attendance.users_count() >= users_max as usize {
+                return Err(ClientError::LimitExceeded);
+            }
+            // Held open by a join of its own: what the others are told may be what makes them too slow.
+            self.channels.get_mut(handle).joining += 1;
+            self.owner_passage(&key, passage);
+            let channel = self.channels.get_mut(handle);
+            channel.joining -= 1;
+            let attendance = channel.owner.as_ref().and_then(|owner| owner.attendance.as_ref());
+            scene.users = attendance.map(|attendance| attendance.users().cloned().collect());
+        }
+        Ok(scene)
     }
 
     /// The shard gets the channel's publications from here on.
@@ -149,11 +201,17 @@ impl Shard {
         self.note_occupied(handle);
     }
 
-    pub(super) fn answer_join(&mut self, source: ShardId, operation: OperationId, result: Outcome) {
+    pub(super) fn answer_join(
+        &mut self,
+        source: ShardId,
+        operation: OperationId,
+        result: Outcome,
+        scene: Option<Box<Scene>>,
+    ) {
         if source == self.id {
-            self.joined(operation, result);
+            self.joined(operation, result, scene);
         } else {
-            self.send(source, Letter::Joined { operation, result });
+            self.send(source, Letter::Joined { operation, result, scene });
         }
     }
 
@@ -165,6 +223,7 @@ impl Shard {
         }
         if !self.forget_if_unused(handle) {
             self.note_subscription_count(handle);
+            self.count_changed(handle);
         }
     }
 
@@ -176,6 +235,7 @@ impl Shard {
             entry.1 = subscribers;
         }
         self.note_subscription_count(handle);
+        self.count_changed(handle);
     }
 
     /// Forgets an owned channel that nobody hears or is about to hear. `true`: it is gone.
@@ -220,7 +280,8 @@ impl Shard {
         };
         let keep = keep.filter(|_| !terms.as_ref().is_some_and(|terms| terms.skip_history));
         let subscribers = self.subscribers_count(&channel);
-        let id = ask_id(self.asks.begin(Asked::Publish { source, operation, subscribers }));
+        let latest = self.latest_to_be(&channel, &publication);
+        let id = ask_id(self.asks.begin(Asked::Publish { source, operation, subscribers, latest }));
         self.effects.push(Effect::Ask(Ask::Publish { id, channel, publication, keep, terms }));
     }
 
@@ -261,9 +322,11 @@ impl Shard {
     pub(super) fn engine_answered(&mut self, answer: Answer) {
         match answer {
             Answer::Published { id, result } => {
-                if let Some(Asked::Publish { source, operation, subscribers }) =
-                    self.asks.end(operation_id(id))
-                {
+                let asked = self.asks.end(operation_id(id));
+                if let (Ok(_), Some(asked)) = (&result, &asked) {
+                    self.note_taken(asked);
+                }
+                if let Some(Asked::Publish { source, operation, subscribers, .. }) = asked {
                     let result = result.map(|position| Published { position, subscribers });
                     self.answer_publish(source, operation, result.map_err(|_| ClientError::Internal));
                 }
@@ -367,7 +430,7 @@ impl Shard {
         }
         let channel = self.channels.get_mut(handle);
         channel.joining -= 1;
-        if channel.owner.as_ref().is_some_and(|owner| owner.remote.is_empty() && owner.sequence.is_none()) {
+        if channel.owner.as_ref().is_some_and(|owner| owner.is_bare()) {
             channel.owner = None;
         }
         self.forget_if_unused(handle);
@@ -378,7 +441,7 @@ impl Shard {
         let waiting = channel.owner.take().map(|owner| owner.waiting).unwrap_or_default();
         channel.joining += 1;
         for (source, operation, _) in waiting {
-            self.answer_join(source, operation, Err(error));
+            self.answer_join(source, operation, Err(error), None);
         }
         self.channels.get_mut(handle).joining -= 1;
         self.forget_if_unused(handle);
@@ -488,6 +551,10 @@ impl Shard {
 
     /// One publication in the channel's order, to every shard that hears it.
     fn spread(&mut self, handle: u32, numbered: Numbered) {
+        if self.latest_ttl_ms(&self.channels.get(handle).key) > 0 {
+            let key = self.channels.get(handle).key.clone();
+            self.note_latest(&key, &numbered.publication);
+        }
         if let Some(owner) = &mut self.channels.get_mut(handle).owner {
             owner.recovering.note(&numbered);
         }

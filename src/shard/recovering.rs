@@ -79,7 +79,7 @@ impl Shard {
     ) {
         let Some((handle, live, recent)) = self.end_recovery(id, key) else {
             // The channel broke meanwhile: begin again.
-            self.answer_join(source, operation, Err(ClientError::Internal));
+            self.answer_join(source, operation, Err(ClientError::Internal), None);
             return;
         };
         let recovered = match &result {
@@ -99,12 +99,12 @@ impl Shard {
                 let missed = recovered.unwrap_or_default();
                 let admission = Admission { position: live, recovery, missed };
                 self.enlist(source, handle);
-                self.answer_join(source, operation, Ok(Some(Box::new(admission))));
+                self.answer_join(source, operation, Ok(Some(Box::new(admission))), None);
             }
             Err(error) => {
                 // Held open by a join of its own: the answer may be what makes the channel unused.
                 self.channels.get_mut(handle).joining += 1;
-                self.answer_join(source, operation, Err(error));
+                self.answer_join(source, operation, Err(error), None);
                 self.channels.get_mut(handle).joining -= 1;
                 self.forget_if_unused(handle);
             }

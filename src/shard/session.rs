@@ -257,7 +257,7 @@ impl Shard {
         self.counters.publishes_client += 1;
         let known = self.channels.find(self.connections.app(slot), &channel);
         let special = known.and_then(|handle| self.special(slot, handle));
-        let publisher = self.client_info(slot, special.and_then(|special| special.info.clone()));
+        let publisher = self.client_info(slot, special);
         let publication = Publication {
             data,
             as_text,

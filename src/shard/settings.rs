@@ -14,6 +14,12 @@ pub struct AppSettings {
     pub api_key: Option<ApiKey>,
     /// What somebody outside wants to be told of.
     pub told: Kinds,
+    /// How long channels that keep their last publication keep it; 0: there are none.
+    pub latest_ttl_s: u32,
+    /// Users in presence channels are counted: some dialect tells of them instead of clients.
+    pub lists_users: bool,
+    /// Subscribers are told how many they are.
+    pub counts_subscribers: bool,
     /// By dialect; `None`: it is off.
     rules: [Option<Rules>; Dialect::COUNT],
     /// Bytes that may wait for one connection, by variant.
@@ -53,6 +59,8 @@ pub struct Rules {
     pub may_sign_in: bool,
     /// How long a client may go without signing in or proving that it may hear a channel; 0: for ever.
     pub proof_ms: u32,
+    /// Distinct users of one presence channel that its clients may be.
+    pub users_max: u32,
     /// What may be said of a user, and of a client in a channel.
     pub people: PersonLimits,
     /// Refusals of proofs say what had to be proven.
@@ -90,6 +98,9 @@ impl AppSettings {
                 .and_then(|(key, secret)| PusherKeys::new(key, secret, app.previous_secret.as_ref())),
             api_key: app.api_key.as_ref().and_then(ApiKey::new),
             told: told(app),
+            latest_ttl_s: app.pusher.as_ref().map_or(0, |options| options.cache_ttl_s),
+            lists_users: app.pusher.is_some(),
+            counts_subscribers: app.pusher.as_ref().is_some_and(|options| options.subscription_count),
             rules,
             queue_bytes_max,
             // No other dialect has clients who are promised a position.
@@ -135,6 +146,7 @@ fn centrifuge(config: &Config, options: &Centrifuge) -> Rules {
         publishes_per_second: 0,
         may_sign_in: false,
         proof_ms: 0,
+        users_max: u32::MAX,
         people: PersonLimits { id_bytes_max: 0, info_bytes_max: 0 },
         explains: false,
         queue_bytes_max: u32::try_from(options.queue_max_size).unwrap_or(u32::MAX),
@@ -161,6 +173,7 @@ fn pusher(config: &Config, options: &Pusher) -> Rules {
         publishes_per_second: options.client_events_per_second,
         may_sign_in: options.user_authentication,
         proof_ms: options.authorized_within_ms.unwrap_or(0),
+        users_max: options.presence_members_limit,
         people: PersonLimits {
             id_bytes_max: options.user_id_max_length,
             info_bytes_max: options.presence_user_max_size,

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use super::Shard;
+use super::special::Plan;
 use crate::auth::SignatureError;
 use crate::auth::pusher::{channel_text, user_text};
-use crate::core::channel::{Access, access};
+use crate::core::channel::{Access, access, is_presence, keeps_latest};
 use crate::core::command::Subscribe;
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
@@ -30,6 +31,43 @@ impl Shard {
             Ok(()) => Ok(true),
             Err(error) => Err((ClientError::PermissionDenied, self.explain(slot, error, &text))),
         }
+    }
+
+    /// What the client finds in the channel, and who it is there. What it says of itself was proven.
+    pub(super) fn plan_scene(
+        &mut self,
+        slot: Slot,
+        wish: &Subscribe,
+        plan: Option<Box<Plan>>,
+    ) -> Result<Option<Box<Plan>>, Unproven> {
+        let app = &self.apps[usize::from(self.connections.cold(slot).app)];
+        let latest = app.latest_ttl_s > 0 && keeps_latest(&wish.channel);
+        let rules = self.rules(slot).filter(|_| is_presence(&wish.channel));
+        let people = rules.map(|rules| (rules.users_max, rules.people));
+        if !latest && people.is_none() {
+            return Ok(plan);
+        }
+        let mut plan = plan.unwrap_or_else(Plan::plain);
+        plan.latest = latest;
+        let Some((users_max, limits)) = people else { return Ok(Some(plan)) };
+        plan.users_max = Some(users_max);
+        (plan.special.is_shown, plan.special.hears_others) = (true, true);
+        if wish.about_self.is_empty() {
+            if self.connections.cold(slot).user.is_empty() {
+                let reason = "neither channel_data nor a signed-in user says who the member is";
+                return Err((ClientError::BadRequest, Some(reason.to_owned())));
+            }
+        } else {
+            let codec = self.codec(slot);
+            let read = codec.map(|codec| codec.read_member(&wish.about_self, limits, &mut self.json));
+            let Person { id, info, .. } = read.unwrap_or(Err(PersonError::Malformed)).map_err(|error| {
+                let is_long = error == PersonError::TooLarge;
+                let class = if is_long { ClientError::LimitExceeded } else { ClientError::BadRequest };
+                (class, Some(error.to_string()))
+            })?;
+            (plan.special.user, plan.special.info) = (Some(id), info.map(Arc::new));
+        }
+        Ok(Some(plan))
     }
 
     fn verify_signature(&mut self, slot: Slot, auth: &str, text: &str) -> Result<(), SignatureError> {

@@ -25,6 +25,8 @@ pub struct Special {
     pub expires_s: u32,
     /// The subscription token's `info`.
     pub info: Option<Arc<Payload>>,
+    /// Who the client is in this channel, where that is not the connection's user.
+    pub user: Option<Box<str>>,
     /// The client is listed among those in the channel.
     pub is_shown: bool,
     /// Its join and its leave are told to others.
@@ -60,6 +62,11 @@ pub struct Plan {
     pub data: Option<Payload>,
     /// Its `channel` is set when the subscription goes live.
     pub special: Special,
+    /// The client enters the channel with its join, unless it would be one user more than these; it is told who is
+    /// there.
+    pub users_max: Option<u32>,
+    /// It is told the channel's last publication.
+    pub latest: bool,
 }
 
 impl Plan {
@@ -91,7 +98,8 @@ impl Plan {
             channel: NONE,
             expires_s: expires_s.map_or(0, |expires_s| u32::try_from(expires_s).unwrap_or(u32::MAX)),
             info,
-            is_shown: overrides.presence.unwrap_or(n.presence),
+            user: None,
+            is_shown: overrides.presence.unwrap_or(n.keeps_presence(&wish.channel)),
             is_announced: announces,
             hears_others: announces && (pushes || wish.join_leave),
             origin,
@@ -112,13 +120,30 @@ impl Plan {
                 recovers_unasked,
                 data,
                 special,
+                users_max: None,
+                latest: false,
             })
         })
     }
 
-    /// Whether only the owner can tell where the subscription begins.
-    pub fn needs_position(&self) -> bool {
-        self.positioned || self.recoverable
+    /// A subscription like any other, to be given something special.
+    pub fn plain() -> Box<Self> {
+        Box::new(Self {
+            recoverable: false,
+            positioned: false,
+            recover: None,
+            recovers_unasked: false,
+            refuse_unrecovered: false,
+            data: None,
+            special: Special::plain(NONE),
+            users_max: None,
+            latest: false,
+        })
+    }
+
+    /// Whether only the owner can tell how the subscription begins.
+    pub fn needs_owner(&self) -> bool {
+        self.positioned || self.recoverable || self.users_max.is_some() || self.latest
     }
 }
 
@@ -129,6 +154,7 @@ impl Special {
             channel,
             expires_s: 0,
             info: None,
+            user: None,
             is_shown: false,
             is_announced: false,
             hears_others: false,
@@ -184,14 +210,14 @@ impl Shard {
         Some(special)
     }
 
-    /// Who the client is to others in a channel. `info`: what its subscription token says of it.
-    pub(super) fn client_info(&self, slot: Slot, info: Option<Arc<Payload>>) -> ClientInfo {
+    /// Who the client is to others in a channel. `special`: what is known of it there.
+    pub(super) fn client_info(&self, slot: Slot, special: Option<&Special>) -> ClientInfo {
         let cold = self.connections.cold(slot);
         ClientInfo {
-            user: cold.user.clone(),
+            user: special.and_then(|special| special.user.as_ref()).unwrap_or(&cold.user).clone(),
             client: self.client_id(slot),
             connection_info: cold.info.clone(),
-            channel_info: info,
+            channel_info: special.and_then(|special| special.info.clone()),
         }
     }
 }

@@ -4,12 +4,13 @@ use super::Shard;
 use super::connection::{NONE, Phase};
 use super::deltas::chain;
 use super::hearing::Hearing;
-use super::letter::{Admission, Letter, OperationId, Wants};
+use super::letter::{Admission, Entrance, Letter, OperationId, Passage, Scene, SceneWish, Wants};
 use super::special::Plan;
 use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
-use crate::core::event::{DropCause, Event, Recovery, Subscription};
+use crate::core::event::{Body, DropCause, Event, Recovery, Subscription};
 use crate::core::ids::{ConnectionId, Slot};
+use crate::core::publication::Publication;
 
 /// A client waiting for its subscription to go live.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Joining {
     pub plan: Option<Box<Plan>>,
     /// A backend has ended it meanwhile: it ends as soon as it has begun.
     pub is_revoked: bool,
+    /// What takes back the entrance that is part of the join.
+    pub exit: Option<Passage>,
 }
 
 /// What the client is told once the subscription is live.
@@ -53,20 +56,25 @@ impl Shard {
         let owner = placement.owner(placement.hash(app, name));
         let handle = self.channels.find_or_insert(app, name);
         let channel = self.channels.get_mut(handle);
-        let needs_position = plan.as_ref().is_some_and(|plan| plan.needs_position());
-        if channel.is_live && !needs_position {
-            self.go_live_for(slot, handle, purpose, plan, None);
+        let needs_owner = plan.as_ref().is_some_and(|plan| plan.needs_owner());
+        if channel.is_live && !needs_owner {
+            self.go_live_for(slot, handle, purpose, plan, (None, None));
             self.note_added(purpose, Ok(()));
             return;
         }
         channel.joining += 1;
         let key = channel.key.clone();
+        let (scene, exit) = match plan.as_deref() {
+            Some(plan) if plan.users_max.is_some() || plan.latest => self.scene_wish(slot, plan),
+            _ => (None, None),
+        };
         let wants = plan.as_ref().map_or_else(Wants::default, |plan| Wants {
             recover: plan.recover.clone().map(Box::new),
             is_positioned: plan.positioned,
+            scene,
         });
         let connection = self.connections.id(slot);
-        let joining = Joining { connection, purpose, channel: handle, plan, is_revoked: false };
+        let joining = Joining { connection, purpose, channel: handle, plan, is_revoked: false, exit };
         let operation = self.begin(super::Operation::Subscribe(joining));
         self.waiting(slot).barriers += 1;
         if owner == self.id {
@@ -76,10 +84,20 @@ impl Shard {
         }
     }
 
+    /// What a subscriber wants to find, and what takes back that it entered.
+    fn scene_wish(&self, slot: Slot, plan: &Plan) -> (Option<Box<SceneWish>>, Option<Passage>) {
+        let entrance = plan.users_max.map(|users_max| {
+            let passage = self.passage(slot, &plan.special, true);
+            Entrance { passage, users_max }
+        });
+        let exit = entrance.as_ref().map(|entrance| Passage { enters: false, ..entrance.passage.clone() });
+        (Some(Box::new(SceneWish { entrance, latest: plan.latest })), exit)
+    }
+
     /// The owner's answer: the lane that brought it brings every later publication.
-    pub(super) fn joined(&mut self, operation: OperationId, result: Outcome) {
+    pub(super) fn joined(&mut self, operation: OperationId, result: Outcome, scene: Option<Box<Scene>>) {
         let Some(super::Operation::Subscribe(joining)) = self.operations.end(operation) else { return };
-        let Joining { connection, purpose, channel: handle, plan, is_revoked } = joining;
+        let Joining { connection, purpose, channel: handle, plan, is_revoked, exit } = joining;
         let is_owner = self.owns(handle);
         let channel = self.channels.get_mut(handle);
         channel.joining -= 1;
@@ -88,6 +106,12 @@ impl Shard {
         }
         let slot = connection.slot;
         if !self.connections.is_open(connection) {
+            if let Some(exit) = exit.filter(|_| result.is_ok()) {
+                // Held open by a join of its own: what others are told may be what makes them too slow.
+                self.channels.get_mut(handle).joining += 1;
+                self.send_passage(handle, exit);
+                self.channels.get_mut(handle).joining -= 1;
+            }
             self.release_if_unheard(handle);
             self.note_added(purpose, Ok(()));
             return;
@@ -109,7 +133,7 @@ impl Shard {
         };
         match result {
             Ok(admission) => {
-                self.go_live_for(slot, handle, purpose, plan, admission);
+                self.go_live_for(slot, handle, purpose, plan, (admission, scene));
                 if is_revoked && self.connections.cold(slot).subscriptions.contains(handle) {
                     self.drop_subscription(slot, handle, DropCause::Server);
                 }
@@ -146,7 +170,7 @@ impl Shard {
         handle: u32,
         purpose: Purpose,
         plan: Option<Box<Plan>>,
-        mut admission: Option<Box<Admission>>,
+        (mut admission, scene): (Option<Box<Admission>>, Option<Box<Scene>>),
     ) {
         // What comes before the answer to connect becomes part of it.
         let is_added = matches!(purpose, Purpose::Added { .. });
@@ -167,14 +191,13 @@ impl Shard {
         self.counters.subscriptions += 1;
         self.connections.cold_mut(slot).subscriptions.insert(handle);
         self.channels.note_count(handle);
-        if is_first {
-            self.report_counts();
-        }
         let (mut special, mut data, mut deltas) = (None, None, Vec::new());
         let mut told = Subscription::default();
         let is_unasked = plan.as_ref().is_some_and(|plan| plan.recovers_unasked);
+        let mut has_entered = false;
         if let Some(plan) = plan {
-            let Plan { recoverable, positioned, data: for_client, special: mut kept, .. } = *plan;
+            let Plan { recoverable, positioned, data: for_client, special: mut kept, users_max, .. } = *plan;
+            has_entered = users_max.is_some();
             (told.recoverable, told.positioned) = (recoverable, positioned);
             let now_s = self.now.unix_s();
             told.expires_in_s = (kept.expires_s != 0)
@@ -189,6 +212,11 @@ impl Shard {
             told.fossil_delta = matches!(kept.hearing, Hearing::Deltas);
             (special, data) = (kept.is_needed().then_some(kept), for_client);
         }
+        if let Some(special) = special.as_ref().filter(|_| has_entered) {
+            // What it is told may be its end, and then it must be known that it leaves.
+            self.keep_special(slot, special.clone());
+        }
+        told.users = scene.as_ref().and_then(|scene| scene.users.as_deref());
         told.data = data.as_ref();
         let is_told = told.positioned || told.recoverable;
         if let Some(admission) = admission.as_deref().filter(|_| is_told) {
@@ -207,13 +235,21 @@ impl Shard {
             _ if is_held => self.greeting_answered(slot, handle, told),
             Purpose::Greeting | Purpose::Added { .. } => self.tell_added(slot, &name, told),
         }
+        if is_first {
+            self.report_counts();
+        }
         if self.connections.hot(slot).phase != Phase::Open {
             // What it was told made its queue too long.
             return;
         }
+        if let Some(latest) = scene.as_ref().and_then(|scene| scene.latest.as_ref()) {
+            self.tell_latest(slot, &name, latest.as_deref());
+        }
         if let Some(special) = special {
-            let enters = special.is_shown || special.is_announced;
-            self.keep_special(slot, special.clone());
+            let enters = (special.is_shown || special.is_announced) && !has_entered;
+            if !has_entered {
+                self.keep_special(slot, special.clone());
+            }
             if !is_held {
                 let sent = told.publications.last().map(|numbered| &numbered.publication);
                 self.channels.get_mut(handle).settle(slot.0, &special.hearing, sent);
@@ -225,6 +261,18 @@ impl Shard {
         if purpose == Purpose::Greeting {
             self.greet_when_complete(slot);
         }
+    }
+
+    /// The first thing that a subscriber is told of a channel that keeps its last publication.
+    fn tell_latest(&mut self, slot: Slot, name: &str, latest: Option<&Publication>) {
+        let body = Body::Plain;
+        self.tell(
+            slot,
+            &match latest {
+                Some(publication) => Event::Publication { channel: name, publication, offset: 0, body },
+                None => Event::NothingLatest { channel: name },
+            },
+        );
     }
 
     /// Ends one subscription; nothing of the channel reaches the client afterwards. `false`: there was none.
@@ -244,7 +292,7 @@ impl Shard {
         {
             // Held open by a join of its own: telling others may be what makes them too slow, and the channel unused.
             self.channels.get_mut(handle).joining += 1;
-            self.exit_channel(slot, handle, special);
+            self.exit_channel(slot, handle, &special);
             self.channels.get_mut(handle).joining -= 1;
         }
         self.release_if_unheard(handle);
@@ -280,7 +328,7 @@ impl Shard {
     }
 
     /// Lets go of a channel that nobody here hears or is about to hear.
-    fn release_if_unheard(&mut self, handle: u32) {
+    pub(super) fn release_if_unheard(&mut self, handle: u32) {
         if self.owns(handle) {
             self.forget_if_unused(handle);
             return;
@@ -328,10 +376,13 @@ impl Shard {
             let owner = placement.owner(placement.hash(key.app, &key.name));
             if owner == self.id {
                 self.note_subscription_count(handle);
+                self.count_changed(handle);
             } else if subscribers > 0 {
                 self.send(owner, Letter::Count { channel: key, subscribers });
             }
         }
+        // Who was told how many they are may have been too slow, which changes how many they are.
+        changed.append(&mut self.channels.counts_changed);
         self.channels.counts_changed = changed;
     }
 

@@ -97,7 +97,11 @@ impl Shard {
         }
         let namespace = &self.config.apps[usize::from(self.connections.cold(slot).app)].namespace(name);
         let namespace = namespace.ok_or(ClientError::UnknownChannel)?;
-        Ok(Plan::new(namespace, wish, permission.grant, permission.expires_s, Origin::Client))
+        let plan = Plan::new(namespace, wish, permission.grant, permission.expires_s, Origin::Client);
+        if !codec.sets_scenes() {
+            return Ok(plan);
+        }
+        self.plan_scene(slot, wish, plan).map_err(Refusal::Unproven)
     }
 
     /// Verifies a token for this client in a channel; a failure is noted.

@@ -34,7 +34,7 @@ impl Display for ShownLetter<'_> {
     fn fmt(&self, out: &mut Formatter<'_>) -> Result {
         match self.0 {
             Letter::Join { channel, .. } => write!(out, "join {}", channel.name),
-            Letter::Joined { operation, result } => {
+            Letter::Joined { operation, result, .. } => {
                 write!(out, "joined {} {}", operation.index, result.is_ok())
             }
             Letter::Leave { channel } => write!(out, "leave {}", channel.name),
@@ -54,6 +54,7 @@ impl Display for ShownLetter<'_> {
             Letter::Deliver(delivery) => {
                 write!(out, "deliver {} {}", delivery.channel.name, delivery.numbered.offset)
             }
+            Letter::Counted { channel, subscribers } => write!(out, "counted {} {subscribers}", channel.name),
             Letter::Broken { channel } => write!(out, "broken {}", channel.name),
             Letter::Claim { user, .. } => write!(out, "claim {user}"),
             Letter::Release { user, .. } => write!(out, "release {user}"),

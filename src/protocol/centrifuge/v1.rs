@@ -130,7 +130,12 @@ fn encode_push(event: &Event<'_>, out: &mut Vec<u8>) {
         // Its clients know nothing of a moved expiry. They ping by themselves, and an empty message would mute them.
         Event::ExpiryMoved { .. } | Event::Ping => {}
         // This dialect has no message for it.
-        Event::SignedIn { .. } | Event::Ended { .. } => {}
+        Event::SignedIn { .. }
+        | Event::UserJoined { .. }
+        | Event::UserLeft { .. }
+        | Event::NothingLatest { .. }
+        | Event::SubscribersCount { .. }
+        | Event::Ended { .. } => {}
         Event::Connected { .. }
         | Event::Subscribed { .. }
         | Event::Unsubscribed { .. }

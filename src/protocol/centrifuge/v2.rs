@@ -139,7 +139,12 @@ fn encode_push(event: &Event<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(b"}}}");
         }
         // This dialect has no message for it.
-        Event::SignedIn { .. } | Event::Ended { .. } => {}
+        Event::SignedIn { .. }
+        | Event::UserJoined { .. }
+        | Event::UserLeft { .. }
+        | Event::NothingLatest { .. }
+        | Event::SubscribersCount { .. }
+        | Event::Ended { .. } => {}
         Event::Connected { .. }
         | Event::Subscribed { .. }
         | Event::Unsubscribed { .. }

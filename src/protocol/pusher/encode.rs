@@ -1,13 +1,15 @@
 //! Events as messages to clients.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use data_encoding::BASE64;
 
-use super::{DEFAULT_EVENT, about, codes, is_presence, is_reserved_event};
+use super::{DEFAULT_EVENT, about, codes, is_reserved_event};
+use crate::core::channel::is_presence;
 use crate::core::error::ClientError;
 use crate::core::event::Event;
-use crate::core::publication::{AsText, Payload, Publication};
+use crate::core::publication::{AsText, ClientInfo, Payload, Publication};
 use crate::wire::json::{append_string, append_u64, leading_string};
 
 /// See [`crate::protocol::Codec::encode`] and [`crate::protocol::Variant::encode_push`].
@@ -18,14 +20,36 @@ pub fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
             let data = format!("{{\"socket_id\":\"{id}\",\"activity_timeout\":{ping_interval_s}}}");
             append_message("pusher:connection_established", None, &data, out);
         }
-        Event::Subscribed { channel, .. } => {
-            append_message("pusher_internal:subscription_succeeded", Some(channel), "{}", out);
+        Event::Subscribed { channel, subscription, .. } => {
+            let data = subscription.users.map_or_else(|| "{}".to_owned(), presence);
+            append_message("pusher_internal:subscription_succeeded", Some(channel), &data, out);
+        }
+        Event::UserJoined { channel, info } => {
+            let mut data = b"{\"user_id\":".to_vec();
+            append_string(&info.user, &mut data);
+            if let Some(info) = user_info(info) {
+                data.extend_from_slice(b",\"user_info\":");
+                data.extend_from_slice(info);
+            }
+            data.push(b'}');
+            append_message("pusher_internal:member_added", Some(channel), &text(data), out);
+        }
+        Event::UserLeft { channel, info } => {
+            let mut data = b"{\"user_id\":".to_vec();
+            append_string(&info.user, &mut data);
+            data.push(b'}');
+            append_message("pusher_internal:member_removed", Some(channel), &text(data), out);
+        }
+        Event::NothingLatest { channel } => append_message("pusher:cache_miss", Some(channel), "{}", out),
+        Event::SubscribersCount { channel, count } => {
+            let data = format!("{{\"subscription_count\":{count}}}");
+            append_message("pusher_internal:subscription_count", Some(channel), &data, out);
         }
         Event::SignedIn { about_user, .. } => {
             let mut data = b"{\"user_data\":".to_vec();
             append_string(about_user, &mut data);
             data.push(b'}');
-            append_message("pusher:signin_success", None, &String::from_utf8_lossy(&data), out);
+            append_message("pusher:signin_success", None, &text(data), out);
         }
         Event::Pong { .. } => append_message("pusher:pong", None, "{}", out),
         Event::Ping => append_message("pusher:ping", None, "{}", out),
@@ -51,6 +75,42 @@ pub fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
         | Event::Dropped { .. }
         | Event::ExpiryMoved { .. } => {}
     }
+}
+
+/// Who is there: `{"presence":{"ids":[…],"hash":{id: info},"count":n}}`.
+fn presence(users: &[Arc<ClientInfo>]) -> String {
+    let mut data = b"{\"presence\":{\"ids\":[".to_vec();
+    for (place, info) in users.iter().enumerate() {
+        if place > 0 {
+            data.push(b',');
+        }
+        append_string(&info.user, &mut data);
+    }
+    data.extend_from_slice(b"],\"hash\":{");
+    for (place, info) in users.iter().enumerate() {
+        if place > 0 {
+            data.push(b',');
+        }
+        append_string(&info.user, &mut data);
+        data.push(b':');
+        data.extend_from_slice(user_info(info).unwrap_or(b"{}"));
+    }
+    data.extend_from_slice(format!("}},\"count\":{}}}}}", users.len()).as_bytes());
+    text(data)
+}
+
+/// What is told of a user: what was said for this channel, else for its connection. Bytes that are no JSON have no
+/// place here.
+fn user_info(info: &ClientInfo) -> Option<&[u8]> {
+    match info.channel_info.as_deref().or(info.connection_info.as_deref()) {
+        Some(Payload::Json(json)) => Some(json),
+        Some(Payload::Binary(_)) | None => None,
+    }
+}
+
+/// JSON of our own making.
+fn text(json: Vec<u8>) -> String {
+    String::from_utf8(json).unwrap_or_default()
 }
 
 /// See [`crate::protocol::Variant::encode_publication`].
@@ -171,5 +231,5 @@ fn append_refusal(
     let mut data = format!("{{\"type\":\"{kind}\",\"error\":").into_bytes();
     append_string(&message, &mut data);
     data.extend_from_slice(format!(",\"status\":{status}}}").as_bytes());
-    append_message("pusher:subscription_error", Some(channel), &String::from_utf8_lossy(&data), out);
+    append_message("pusher:subscription_error", Some(channel), &text(data), out);
 }

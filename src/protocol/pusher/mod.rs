@@ -27,6 +27,7 @@ pub use people::{member, user};
 pub use upgrade::for_upgrade;
 
 use super::Message;
+use crate::core::channel::is_presence;
 use crate::core::command::Request;
 use crate::wire::json::Json;
 
@@ -62,11 +63,6 @@ pub fn is_channel(name: &str) -> bool {
 /// Whether clients may send events into the channel at all.
 pub fn takes_client_events(channel: &str) -> bool {
     channel.starts_with("private-") || is_presence(channel)
-}
-
-/// Whether the channel's subscribers are told of each other.
-pub fn is_presence(channel: &str) -> bool {
-    channel.starts_with("presence-")
 }
 
 /// See [`super::Codec::decode`].

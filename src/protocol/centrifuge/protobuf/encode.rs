@@ -86,7 +86,12 @@ pub fn append_event(generation: Generation, frame_pings: bool, event: &Event<'_>
         Event::Ping if generation == Generation::V1 || frame_pings => {}
         // An empty reply.
         Event::Ping => out.push(0),
-        Event::SignedIn { .. } | Event::Ended { .. } => {}
+        Event::SignedIn { .. }
+        | Event::UserJoined { .. }
+        | Event::UserLeft { .. }
+        | Event::NothingLatest { .. }
+        | Event::SubscribersCount { .. }
+        | Event::Ended { .. } => {}
         Event::Publication { channel, publication, offset, body } => {
             append_push(generation, channel, publication, offset, body, out);
         }

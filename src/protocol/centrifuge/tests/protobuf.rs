@@ -367,6 +367,7 @@ fn answers() {
     let missed = [Numbered { offset: 12, publication: Arc::new(publication("[12]")) }];
     let (top, data) = (Position { offset: 12, epoch: "ep".into() }, Payload::Binary(b"\xff"[..].into()));
     let subscription = Subscription {
+        users: None,
         expires_in_s: Some(60),
         recoverable: true,
         positioned: true,
