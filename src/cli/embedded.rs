@@ -26,14 +26,19 @@ pub fn introduce(source: &Source, config: &Config) -> (String, String) {
     let Some(address) = config.server.http.first() else { return (page, String::new()) };
     let api_key = api_key.as_ref().map(|key| key.expose());
     let tcp = config.server.tcp.first().copied();
-    (page, greeting(*address, tcp, token("me").as_deref(), api_key))
+    let secret = made(app.secret.as_ref());
+    let pusher = secret.as_ref().zip(app.key.as_deref()).filter(|_| app.pusher.is_some());
+    let pusher = pusher.map(|(secret, key)| (&*app.id, key, secret.expose()));
+    (page, greeting(*address, tcp, token("me").as_deref(), api_key, pusher))
 }
 
+/// `pusher`: id, key and secret of an app.
 fn greeting(
     address: SocketAddr,
     tcp: Option<SocketAddr>,
     token: Option<&str>,
     api_key: Option<&str>,
+    pusher: Option<(&str, &str, &str)>,
 ) -> String {
     let mut text = String::from("Polycast runs its embedded default: on this machine only, in memory.\n\n");
     let mut line =
@@ -46,12 +51,15 @@ fn greeting(
     if let Some(token) = token {
         line("token", token);
     }
+    if let Some((id, key, secret)) = pusher {
+        line("pusher", &format!("app id {id}, key {key}, secret {secret}"));
+    }
     if let Some(api_key) = api_key {
         let data = r#"{"channel": "chat", "data": {"text": "hello"}}"#;
         let publish = format!("curl -H 'X-API-Key: {api_key}' -d '{data}' http://{address}/api/publish");
         writeln!(text, "\nPublish from here:\n\n  {publish}").expect("a String takes all");
     }
-    if token.is_some() || api_key.is_some() {
+    if token.is_some() || api_key.is_some() || pusher.is_some() {
         text.push_str("\nThese secrets were made up now and end with this process.\n");
     }
     text.push_str("A configuration of your own begins with: polycast default-config > polycast.toml\n\n");
@@ -71,6 +79,11 @@ mod tests {
         let api_key = app.api_key.as_ref().expect("made up").expose();
         assert_eq!(greeting.matches(api_key).count(), 1);
         assert!(!page.contains(api_key));
+        for shown in [app.key.as_deref(), app.secret.as_ref().map(|secret| secret.expose())] {
+            let shown = shown.expect("made up");
+            assert_eq!(greeting.matches(shown).count(), 1);
+            assert!(!page.contains(shown));
+        }
         let secret = app.token_hmac_secret_key.as_ref().expect("made up");
         assert!(!greeting.contains(secret.expose()) && !page.contains(secret.expose()));
 
@@ -90,13 +103,19 @@ mod tests {
     #[test]
     fn what_the_operator_gave_is_not_shown() {
         let mut source = Source::new(None);
-        let given = [("TOKEN_HMAC_SECRET_KEY", "key of tokens"), ("API_KEY", "key of the backend")];
+        let given = [
+            ("TOKEN_HMAC_SECRET_KEY", "key of tokens"),
+            ("API_KEY", "key of the backend"),
+            ("SECRET", "key of signatures"),
+        ];
         let variables = given.map(|(name, value)| (format!("POLYCAST_APPS__0__{name}"), value.to_owned()));
         let config = source.read_with(variables.to_vec()).expect("valid");
         let (page, greeting) = introduce(&source, &config);
         assert!(page.contains("content=\"\""), "the page asks for a token");
         assert!(greeting.contains("http://127.0.0.1:8000/"));
-        for hidden in ["key of tokens", "key of the backend", "token  ", "curl", "made up"] {
+        for hidden in
+            ["key of tokens", "key of the backend", "key of signatures", "token  ", "curl", "made up"]
+        {
             assert!(!greeting.contains(hidden), "{hidden}: {greeting}");
         }
     }

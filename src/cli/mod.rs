@@ -58,7 +58,7 @@ enum Command {
     },
     /// Print a commented configuration.
     DefaultConfig {
-        /// For those who come from: centrifugo-v2, centrifugo.
+        /// For those who come from: centrifugo-v2, centrifugo, pusher.
         #[arg(long = "for", value_name = "NAME")]
         migration: Option<String>,
     },

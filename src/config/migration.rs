@@ -7,14 +7,16 @@ pub enum Migration {
     Centrifugo,
     /// Centrifugo v1 and v2, where every user may subscribe to everything.
     CentrifugoV2,
+    /// Pusher Channels, and what speaks its protocol.
+    Pusher,
 }
 
 /// Why there is no file for a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MigrationError {
-    #[error("--for {name}: not served by this version; choose centrifugo-v2 or centrifugo")]
+    #[error("--for {name}: not served by this version; choose centrifugo-v2, centrifugo or pusher")]
     NotServed { name: Box<str> },
-    #[error("--for {name}: not known; choose centrifugo-v2 or centrifugo")]
+    #[error("--for {name}: not known; choose centrifugo-v2, centrifugo or pusher")]
     Unknown { name: Box<str> },
 }
 
@@ -25,9 +27,8 @@ impl std::str::FromStr for Migration {
         match name {
             "centrifugo" => Ok(Self::Centrifugo),
             "centrifugo-v2" => Ok(Self::CentrifugoV2),
-            "pusher" | "socketio" | "carotene" | "stream" => {
-                Err(MigrationError::NotServed { name: name.into() })
-            }
+            "pusher" => Ok(Self::Pusher),
+            "socketio" | "carotene" | "stream" => Err(MigrationError::NotServed { name: name.into() }),
             _ => Err(MigrationError::Unknown { name: name.into() }),
         }
     }
@@ -40,5 +41,6 @@ pub fn default_config(migration: Option<Migration>) -> &'static str {
         None => include_str!("default.toml"),
         Some(Migration::Centrifugo) => include_str!("centrifugo.toml"),
         Some(Migration::CentrifugoV2) => include_str!("centrifugo_v2.toml"),
+        Some(Migration::Pusher) => include_str!("pusher.toml"),
     }
 }

@@ -286,5 +286,7 @@ id = "1"
 [[apps.namespaces]]
 name = ""
 allow_subscribe_for_client = true
+allow_subscribe_for_anonymous = true
 allow_publish_for_client = true
+allow_publish_for_subscriber = true
 "#;

@@ -558,7 +558,9 @@ fn the_embedded_default_is_for_this_machine_only() {
     assert!(app.centrifuge.is_some() && app.pusher.is_some());
     let namespace = app.namespace("chat").expect("there is always one");
     assert!(namespace.allow_subscribe_for_client && namespace.allow_publish_for_client);
-    assert!(!namespace.allow_subscribe_for_anonymous && !namespace.allow_publish_for_anonymous);
+    assert!(namespace.allow_subscribe_for_anonymous, "Pusher's public channels are public");
+    assert!(namespace.allow_publish_for_subscriber, "its client events are sent by subscribers");
+    assert!(!namespace.allow_publish_for_anonymous);
 
     let embedded = |variables: &[(&str, &str)]| {
         let variables: Vec<_> =
@@ -760,7 +762,16 @@ fn migration_files_are_valid_and_become_usable_with_two_secrets() {
         assert_eq!(namespace.allow_subscribe_for_client, subscribe, "{name}");
         assert!(!namespace.allow_publish_for_client, "{name}");
     }
-    for name in ["pusher", "socketio", "carotene", "stream"] {
+    let secrets = [("POLYCAST_APPS__0__KEY", "k"), ("POLYCAST_APPS__0__SECRET", LONG)];
+    let migration = "pusher".parse().expect("it is served");
+    let config = load_with(default_config(Some(migration)), &secrets).expect("valid");
+    let app = &config.apps[0];
+    let plain = load("[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"").expect("valid");
+    assert_eq!(app.pusher, plain.apps[0].pusher, "the defaults");
+    let namespace = app.namespace("chat").expect("there is always one");
+    assert!(namespace.allow_subscribe_for_anonymous && namespace.allow_publish_for_subscriber);
+    assert!(!namespace.allow_publish_for_client && !namespace.allow_publish_for_anonymous);
+    for name in ["socketio", "carotene", "stream"] {
         let error = name.parse::<Migration>().expect_err(name).to_string();
         assert!(error.contains("not served by this version"), "{error}");
     }
