@@ -9,6 +9,7 @@ use super::random::Random;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     Text(Vec<u8>),
+    Binary(Vec<u8>),
     Ping(Vec<u8>),
     Pong,
     Close { code: u16, reason: String },
@@ -33,6 +34,7 @@ pub fn take_frame(bytes: &mut Vec<u8>) -> Result<Option<Frame>, String> {
     bytes.drain(..start + length);
     Ok(Some(match first {
         0x81 => Frame::Text(payload),
+        0x82 => Frame::Binary(payload),
         0x89 => Frame::Ping(payload),
         0x8A => Frame::Pong,
         0x88 => match &payload[..] {
@@ -46,16 +48,16 @@ pub fn take_frame(bytes: &mut Vec<u8>) -> Result<Option<Frame>, String> {
     }))
 }
 
-/// One text message in one frame or, now and then, in several with a ping between them.
-pub fn append_message(payload: &[u8], random: &mut Random, out: &mut Vec<u8>) {
+/// One message in one frame or, now and then, in several with a ping between them.
+pub fn append_message(payload: &[u8], is_text: bool, random: &mut Random, out: &mut Vec<u8>) {
     let mask = (random.next() as u32).to_le_bytes();
-    let text = OpCode::Data(Data::Text);
+    let first = OpCode::Data(if is_text { Data::Text } else { Data::Binary });
     if !random.percent(10) {
-        append_client_frame(text, true, mask, payload, out);
+        append_client_frame(first, true, mask, payload, out);
         return;
     }
     let cut = random.index(payload.len() + 1);
-    append_client_frame(text, false, mask, &payload[..cut], out);
+    append_client_frame(first, false, mask, &payload[..cut], out);
     if random.percent(30) {
         append_client_frame(OpCode::Control(Control::Ping), true, mask, b"between", out);
     }

@@ -18,6 +18,7 @@ mod ledger;
 mod mutant;
 mod network;
 mod presence;
+mod protobuf;
 mod random;
 mod replies;
 mod scenario;
@@ -66,7 +67,7 @@ fn finish(mut world: World) -> Result<Report, String> {
 }
 
 /// What the seeds of every run must have met at least once.
-const MUST_OCCUR: [&str; 20] = [
+const MUST_OCCUR: [&str; 21] = [
     "channel broken",
     "close: by user",
     "close: expired",
@@ -76,6 +77,7 @@ const MUST_OCCUR: [&str; 20] = [
     "close: stale",
     "command refused",
     "difference",
+    "difference in Protobuf",
     "gap read from history",
     "long body",
     "moved on",

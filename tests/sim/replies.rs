@@ -30,10 +30,22 @@ pub enum Message {
     },
 }
 
-/// Reads one message of the generation.
-pub fn read(payload: &[u8], is_v1: bool) -> Result<Message, String> {
-    let value: Value = serde_json::from_slice(payload)
-        .map_err(|error| format!("{error} in {:?}", String::from_utf8_lossy(payload)))?;
+/// Where the text of a publication's data is found if it did not travel as JSON.
+pub const TEXT: &str = "text";
+
+/// The text of a publication's data where it is known as such.
+pub fn text_of(publication: &Value) -> Option<&str> {
+    publication[TEXT].as_str()
+}
+
+/// Reads one message as JSON.
+pub fn parse(payload: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(payload)
+        .map_err(|error| format!("{error} in {:?}", String::from_utf8_lossy(payload)))
+}
+
+/// What a message of the generation says.
+pub fn read(value: &Value, is_v1: bool) -> Result<Message, String> {
     let object = value.as_object().ok_or("a message that is no object")?;
     if object.is_empty() && !is_v1 {
         return Ok(Message::Ping);
@@ -74,6 +86,9 @@ pub fn published_text(text: &str, publication: &Value) -> Result<(usize, u64), S
 
 /// Number and offset of a publication in a message.
 pub fn published(payload: &[u8], publication: &Value) -> Result<(usize, u64), String> {
+    if let Some(text) = text_of(publication) {
+        return published_text(text, publication);
+    }
     let data =
         publication["data"].as_object().ok_or_else(|| format!("an unknown publication {publication}"))?;
     let number = data["p"].as_u64().ok_or("a publication without its number")?;

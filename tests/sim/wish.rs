@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::random::Random;
+use super::replies::text_of;
 
 /// Fixed for each client and channel, over all of the client's lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +71,8 @@ pub fn tags(number: usize) -> &'static str {
 /// Reads a publication as one who agreed to differences does. `before`: the text of the one before it; becomes that of
 /// this one.
 pub fn read_difference(publication: &Value, before: &mut Option<Vec<u8>>) -> Result<String, String> {
-    let data = publication["data"].as_str().ok_or_else(|| format!("no text in {publication}"))?;
+    let data = text_of(publication).or_else(|| publication["data"].as_str());
+    let data = data.ok_or_else(|| format!("no text in {publication}"))?;
     let text = if publication["delta"] == true {
         let base = before.as_deref().ok_or("a difference to nothing")?;
         apply(base, data.as_bytes())

@@ -9,7 +9,8 @@ use crate::around::Around;
 use crate::frames::{Frame, append_control, append_message, take_frame};
 use crate::ledger::{Broken, Outcome};
 use crate::mutant::Mutant;
-use crate::replies::{Message, published, published_text, read};
+use crate::protobuf;
+use crate::replies::{Message, parse, published, published_text, read};
 use crate::scenario::EngineKind;
 use crate::wish::{Wish, read_difference};
 
@@ -62,15 +63,25 @@ impl Client {
             }
             Frame::Pong => Ok(()),
             Frame::Close { code, reason } => self.closed(code, &reason, around),
-            Frame::Text(payload) => self.message(&payload, around),
+            Frame::Text(payload) if !self.is_protobuf => self.message(&payload, around),
+            Frame::Binary(payload) if self.is_protobuf => self.message(&payload, around),
+            Frame::Text(_) | Frame::Binary(_) => Err(self.broken("a frame of the wrong kind")),
         }
     }
 
     pub(super) fn message(&mut self, payload: &[u8], around: &mut Around<'_>) -> Result<(), Broken> {
-        match read(payload, self.is_v1).map_err(|what| self.broken(&what))? {
+        let value = if self.is_protobuf {
+            let asked = self.expected.front().map(|expected| expected.kind.name());
+            protobuf::read(payload, self.is_v1, asked)
+        } else {
+            parse(payload)
+        };
+        let message = value.and_then(|value| read(&value, self.is_v1));
+        match message.map_err(|what| self.broken(&what))? {
             Message::Ping => {
                 if self.temper != Temper::Mute && self.phase == Phase::Open {
-                    append_message(b"{}", around.random, &mut self.writer.bytes);
+                    let pong: &[u8] = if self.is_protobuf { b"\0" } else { b"{}" };
+                    append_message(pong, !self.is_protobuf, around.random, &mut self.writer.bytes);
                 }
                 Ok(())
             }
@@ -109,7 +120,7 @@ impl Client {
     ) -> Result<(usize, u64), String> {
         let Some(text) = self.texts.get_mut(channel) else { return published(payload, publication) };
         if publication["delta"] == true {
-            around.trace.count("difference");
+            around.trace.count(if self.is_protobuf { "difference in Protobuf" } else { "difference" });
             if around.saboteur.strikes(Mutant::SpoilText) {
                 *text = text.take().map(|text| text.to_ascii_uppercase());
             }
@@ -178,17 +189,7 @@ impl Client {
         if tag != want {
             return Err(self.broken(&format!("reply {tag} where {want} ({kind:?}) was due")));
         }
-        let name = match &kind {
-            Kind::Connect => "connect",
-            Kind::Subscribe { .. } => "subscribe",
-            Kind::History { .. } => "history",
-            Kind::Presence(_) => "presence",
-            Kind::Unsubscribe(_) => "unsubscribe",
-            Kind::Publish { .. } => "publish",
-            Kind::Refresh { .. } => "refresh",
-            Kind::Ping => "result",
-        };
-        let want_body = if self.is_v1 { "result" } else { name };
+        let want_body = if self.is_v1 { "result" } else { kind.name() };
         if error.is_none() && body != want_body {
             return Err(self.broken(&format!("a reply to {kind:?} with {body}")));
         }

@@ -167,7 +167,12 @@ impl Client {
 
     pub(super) fn broken(&self, what: &str) -> Broken {
         let Self { name, temper, user, .. } = self;
-        let dialect = if self.is_v1 { "v1" } else { "v2" };
+        let dialect = match (self.is_v1, self.is_protobuf) {
+            (true, false) => "v1",
+            (true, true) => "v1 Protobuf",
+            (false, false) => "v2",
+            (false, true) => "v2 Protobuf",
+        };
         format!("client {name} ({user}, {dialect}, {temper:?}): {what}")
     }
 }

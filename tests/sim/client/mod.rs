@@ -11,6 +11,7 @@ use tungstenite::protocol::frame::coding::Control;
 use super::around::{Around, Stage, Writer};
 use super::frames::{append_control, append_message};
 use super::ledger::{self, Broken, Reader};
+use super::protobuf;
 use super::scenario::{is_numbered, is_shown};
 use super::wish::Wish;
 use others::Others;
@@ -74,6 +75,22 @@ enum Kind {
     Ping,
 }
 
+impl Kind {
+    /// How the command is called.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Subscribe { .. } => "subscribe",
+            Self::History { .. } => "history",
+            Self::Presence(_) => "presence",
+            Self::Unsubscribe(_) => "unsubscribe",
+            Self::Publish { .. } => "publish",
+            Self::Refresh { .. } => "refresh",
+            Self::Ping => "ping",
+        }
+    }
+}
+
 #[derive(Debug)]
 enum State {
     Asked,
@@ -87,12 +104,13 @@ pub struct Client {
     name: usize,
     socket: usize,
     is_v1: bool,
+    is_protobuf: bool,
     temper: Temper,
     user: String,
     phase: Phase,
     writer: Writer,
     inbound: Vec<u8>,
-    commands: Vec<String>,
+    commands: Vec<Vec<u8>>,
     next_tag: u64,
     expected: VecDeque<Expected>,
     subscriptions: BTreeMap<String, State>,
@@ -128,6 +146,7 @@ impl Client {
             name,
             socket: 0,
             is_v1: around.random.percent(40),
+            is_protobuf: around.random.percent(30),
             temper: if is_odd { *around.random.pick(&odd) } else { Temper::Regular },
             user: format!("u{}", around.random.below(around.scenario.users)),
             phase: Phase::Away,
@@ -296,14 +315,16 @@ impl Client {
         self.subscriptions.clear();
         self.texts.clear();
         self.latest.clear();
-        let query = match around.random.below(3) {
-            0 if self.is_v1 => "?cf_protocol_version=v1",
-            0 => "?cf_protocol_version=v2",
-            1 if !self.is_v1 => "?cf_ws_frame_ping_pong=true&cf_protocol_version=v2",
+        let version = match around.random.below(3) {
+            0 if self.is_v1 => "cf_protocol_version=v1",
+            0 => "cf_protocol_version=v2",
+            1 if !self.is_v1 => "cf_ws_frame_ping_pong=true&cf_protocol_version=v2",
             _ => "",
         };
+        let encoding = if self.is_protobuf { "format=protobuf" } else { "" };
+        let query = [version, encoding].join("&");
         self.writer.bytes = format!(
-            "GET /connection/websocket{query} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n\
+            "GET /connection/websocket?{query} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         .into_bytes();
@@ -324,7 +345,8 @@ impl Client {
         let tag = self.next_tag;
         self.next_tag += 1;
         self.commands.push(match (self.is_v1, name) {
-            (true, "connect") => format!("{{\"id\":{tag},\"params\":{params}}}"),
+            _ if self.is_protobuf => protobuf::command(name, tag, params, self.is_v1),
+            (true, "connect") => format!("{{\"id\":{tag},\"params\":{params}}}").into_bytes(),
             (true, _) => {
                 let number = [
                     "connect",
@@ -340,9 +362,9 @@ impl Client {
                     "refresh",
                 ];
                 let number = number.iter().position(|known| *known == name).expect("a known command");
-                format!("{{\"id\":{tag},\"method\":{number},\"params\":{params}}}")
+                format!("{{\"id\":{tag},\"method\":{number},\"params\":{params}}}").into_bytes()
             }
-            (false, _) => format!("{{\"id\":{tag},\"{name}\":{params}}}"),
+            (false, _) => format!("{{\"id\":{tag},\"{name}\":{params}}}").into_bytes(),
         });
         self.expected.push_back(Expected { tag, kind });
     }
@@ -350,13 +372,14 @@ impl Client {
     /// All commands that were gathered, in one frame, or each in its own where one would be too long.
     fn send_commands(&mut self, around: &mut Around<'_>) {
         const FRAME_BYTES_MAX: usize = 60_000;
-        let frame = self.commands.join("\n");
+        let between: &[u8] = if self.is_protobuf { b"" } else { b"\n" };
+        let frame = self.commands.join(between);
         if frame.len() > FRAME_BYTES_MAX {
             for command in self.commands.drain(..) {
-                append_message(command.as_bytes(), around.random, &mut self.writer.bytes);
+                append_message(&command, !self.is_protobuf, around.random, &mut self.writer.bytes);
             }
         } else if !frame.is_empty() {
-            append_message(frame.as_bytes(), around.random, &mut self.writer.bytes);
+            append_message(&frame, !self.is_protobuf, around.random, &mut self.writer.bytes);
         }
         self.commands.clear();
     }
@@ -440,8 +463,13 @@ impl Client {
     fn be_rude(&mut self, around: &mut Around<'_>) {
         match around.random.below(3) {
             0 => self.writer.bytes.extend_from_slice(b"\xFF\xFF no frame at all"),
-            1 => append_message(b"{no json", around.random, &mut self.writer.bytes),
-            _ => append_message(b"{\"id\":900000,\"connect\":{}}", around.random, &mut self.writer.bytes),
+            1 => append_message(b"{no json", !self.is_protobuf, around.random, &mut self.writer.bytes),
+            _ => append_message(
+                b"{\"id\":900000,\"connect\":{}}",
+                !self.is_protobuf,
+                around.random,
+                &mut self.writer.bytes,
+            ),
         }
     }
 
