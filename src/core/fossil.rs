@@ -16,7 +16,7 @@ use super::publication::Payload;
 const BLOCK: usize = 16;
 
 /// Blocks with the same hash that are looked at.
-const PROBES_MAX: usize = 16;
+const PROBES_MAX: usize = 8;
 
 /// A shorter copy takes about as many bytes as it saves.
 const COPY_MIN: usize = 8;
@@ -157,10 +157,11 @@ impl<'b> Blocks<'b> {
             let Some(block) = (number as usize).checked_sub(1) else { break };
             number = self.before[block];
             let from = block * BLOCK;
-            let forward = common_prefix(&self.base[from..], &target[at..end]);
-            if forward < BLOCK {
+            // Whole blocks first: a publisher can make many differ late that have one hash.
+            if self.base[from..from + BLOCK] != target[at..at + BLOCK] {
                 continue;
             }
+            let forward = common_prefix(&self.base[from..], &target[at..end]);
             let backward = common_prefix_reversed(&self.base[..from], &target[start..at]);
             let length = backward + forward;
             if longest.is_none_or(|longest| longest.length < length) {
