@@ -324,3 +324,22 @@ fn what_was_missed_is_a_chain_that_goes_on() {
     }
     assert!(world.leftovers().is_empty(), "{:?}", world.leftovers());
 }
+
+#[test]
+fn a_queue_loses_nothing_that_the_next_one_is_told_from() {
+    let small = "[apps.centrifuge]\nqueue_max_size = 4096\n";
+    let mut world = World::new("", &format!("{small}{NAMESPACES}{DELTAS}"));
+    [A, B].into_iter().for_each(|slot| world.client(slot, "u", 0));
+    subscribe(&mut world, A, "delta:a", FOSSIL);
+    subscribe(&mut world, B, "delta:a", "");
+    // The namespace comes to allow that queues are thinned out; who has subscribed before has a chain.
+    let lossy = "[[apps.namespaces]]\nname = \"delta\"\nslow_consumer = \"conflate\"\n";
+    world.reload("", &format!("{small}{NAMESPACES}{lossy}"));
+    (0..60).for_each(|number| publish_long(&mut world, "delta:a", number, false));
+    let heard = world.all_heard();
+    assert_eq!(heard[&A.0].last().map(String::as_str), Some("close 3008"));
+    assert!(
+        heard[&B.0].len() < 60 && heard[&B.0].iter().any(|text| text.contains(r#""number":59"#)),
+        "{heard:?}"
+    );
+}

@@ -15,7 +15,7 @@ use polycast::core::time::Now;
 use polycast::engine::memory::Memory;
 use polycast::engine::{Answer, ChannelKey};
 use polycast::shard::input::{Effect, Entrance, Input, ReadMode};
-use polycast::shard::letter::{Letter, OperationId};
+use polycast::shard::letter::{Letter, OperationId, Order};
 use polycast::shard::{Founding, Shard};
 use polycast::wire::websocket::{append_client_frame, leading_frame};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -54,11 +54,7 @@ pub struct World {
 impl World {
     /// `more` is added to a configuration of one app whose secret is [`SECRET`].
     pub fn new(before: &str, more: &str) -> Self {
-        let text = format!(
-            "{before}\n[[apps]]\nid = \"1\"\ntoken_hmac_secret_key = \"{SECRET}\"\napi_key = \"{SECRET}\"\n{more}"
-        );
-        let mut no_file = |_: &str| Err(std::io::ErrorKind::NotFound.into());
-        let config = Config::load(&text, [], &mut no_file).expect("a valid configuration");
+        let config = config(before, more);
         let founding = Founding {
             shards: 1,
             hash_key: (1, 2),
@@ -69,7 +65,7 @@ impl World {
         };
         let now = Now { monotonic_ms: 1_000_000, unix_ms: 1_800_000_000_000 };
         Self {
-            shard: Shard::new(ShardId(0), &founding, Arc::new(config), now),
+            shard: Shard::new(ShardId(0), &founding, config, now),
             now,
             memory: Memory::new(5),
             loses_deliveries: false,
@@ -79,6 +75,11 @@ impl World {
             closes: Vec::new(),
             reads: Vec::new(),
         }
+    }
+
+    /// The operator changes the configuration; parameters as of [`Self::new`].
+    pub fn reload(&mut self, before: &str, more: &str) {
+        self.input(Input::Order(Order::Reload(config(before, more))));
     }
 
     pub fn advance(&mut self, ms: u64) {
@@ -229,6 +230,14 @@ impl World {
         self.input(Input::TurnEnd);
         self.shard.leftovers()
     }
+}
+
+fn config(before: &str, more: &str) -> Arc<Config> {
+    let text = format!(
+        "{before}\n[[apps]]\nid = \"1\"\ntoken_hmac_secret_key = \"{SECRET}\"\napi_key = \"{SECRET}\"\n{more}"
+    );
+    let mut no_file = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+    Arc::new(Config::load(&text, [], &mut no_file).expect("a valid configuration"))
 }
 
 /// The messages in whole frames; of a close frame its code.
