@@ -138,7 +138,9 @@ impl Shard {
         if self.connections.cold(slot).awaits_pong {
             let late_ms = now_ms.saturating_sub(self.tick_ms(self.connections.cold(slot).heartbeat_at));
             let cold = self.connections.cold_mut(slot);
-            let is_held = cold.waiting.as_ref().is_some_and(|waiting| waiting.holds_anything());
+            // Unless it is itself the one who is awaited.
+            let is_held =
+                cold.waiting.as_ref().is_some_and(|waiting| waiting.holds_anything() && !waiting.full);
             if is_held {
                 // It has spoken since, and is not heard because an answer is awaited: perhaps it said pong.
                 self.connections.cold_mut(slot).heartbeat_at = self.tick(now_ms + LATENESS_MS_MAX);

@@ -10,6 +10,7 @@
 //! - Nothing a peer sends makes a shard panic; a broken invariant of its own does.
 
 mod addresses;
+mod answers;
 mod backend;
 mod channels;
 mod closing;
@@ -404,8 +405,9 @@ impl Shard {
             Phase::Open | Phase::Closing => {}
         }
         // Asked first, so that other connections' completions look at nothing beyond what is hot.
-        if !self.unread.is_empty() {
+        if !self.unread.is_empty() && self.unread.contains(&slot) {
             self.replies_left(slot);
+            self.answer_leaves(slot, result.unwrap_or(0));
         }
     }
 

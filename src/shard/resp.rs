@@ -191,7 +191,8 @@ impl Shard {
 
     /// The kernel took replies: who waited for that goes on.
     pub(super) fn replies_left(&mut self, slot: Slot) {
-        let is_room = self.connections.hot(slot).outbox.queued_bytes() < UNREAD_BYTES_MAX / 2;
+        let is_backend = matches!(self.connections.cold(slot).transport, Transport::Resp(_));
+        let is_room = is_backend && self.connections.hot(slot).outbox.queued_bytes() < UNREAD_BYTES_MAX / 2;
         if is_room && self.unread.remove(&slot) {
             self.waiting(slot).full = false;
             self.note_blocked(slot);

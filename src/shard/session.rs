@@ -38,6 +38,10 @@ impl Shard {
             self.waiting(slot).held.push_front(request);
             return;
         }
+        if self.must_take_first(slot, &request.command) {
+            self.waiting(slot).held.push_front(request);
+            return;
+        }
         let cold = self.connections.cold(slot);
         let is_possible = match request.command {
             Command::Connect(_) => !cold.is_client && !cold.is_refused,
@@ -396,15 +400,16 @@ impl Shard {
 
     /// Puts a reply behind those that are still awaited.
     fn queue_reply(&mut self, slot: Slot, event: &Event<'_>) {
-        if !self.awaits_reply(slot) {
-            self.tell(slot, event);
-            return;
+        let Some(codec) = self.codec(slot) else { return };
+        let mut reply = std::mem::take(&mut self.scratch);
+        reply.clear();
+        codec.encode(event, &mut reply);
+        if self.awaits_reply(slot) {
+            self.waiting(slot).queue(&reply);
+        } else {
+            self.push_reply(slot, &reply);
         }
-        let mut reply = Vec::new();
-        if let Some(codec) = self.codec(slot) {
-            codec.encode(event, &mut reply);
-        }
-        self.waiting(slot).queue(&reply);
+        self.scratch = reply;
     }
 }
 

@@ -32,7 +32,10 @@ impl Shard {
 
     /// Thins out a queue that is over its bound as far as its channels' policies allow, or ends the connection.
     pub(super) fn judge_slow_consumer(&mut self, slot: Slot) {
-        if self.connections.hot(slot).phase == Phase::Open && !self.thin_out(slot) {
+        if self.connections.hot(slot).phase == Phase::Open
+            && self.burden(slot) > self.queue_bytes_max(slot)
+            && !self.thin_out(slot)
+        {
             self.counters.slow_consumers += 1;
             self.disconnect(slot, Disconnect::Slow);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::answers::LongAnswer;
 use super::greeting::Greeting;
 use crate::core::command::{Command, Request};
 
@@ -26,6 +27,8 @@ pub struct Waiting {
     pub parked: bool,
     /// Replies lie unread: no further command is begun before the peer takes them.
     pub full: bool,
+    /// A long answer is on its way.
+    pub answer: Option<LongAnswer>,
     /// Receiving was stopped because enough is held back.
     pub paused: bool,
 }
@@ -111,6 +114,7 @@ impl Waiting {
             && self.granted.is_none()
             && !self.parked
             && !self.full
+            && self.answer.is_none()
             && !self.paused
             && self.replies.is_empty()
             && self.held.is_empty()

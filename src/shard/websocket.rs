@@ -266,10 +266,14 @@ impl Shard {
         }
     }
 
-    fn push_reply(&mut self, slot: Slot, reply: &[u8]) {
+    /// One answer for one client.
+    pub(super) fn push_reply(&mut self, slot: Slot, reply: &[u8]) {
         match self.codec(slot) {
             Some(_) if reply.is_empty() => {}
-            Some(codec) => self.push_message(slot, codec, reply),
+            Some(codec) => {
+                self.note_answer(slot, reply.len());
+                self.push_message(slot, codec, reply);
+            }
             None => self.push_bytes(slot, &[], reply),
         }
     }
