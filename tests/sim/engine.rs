@@ -10,6 +10,7 @@ use std::sync::Arc;
 use polycast::core::history::Range;
 use polycast::core::ids::AppIndex;
 use polycast::core::publication::{ClientInfo, Numbered, Payload, Position, Publication};
+use polycast::core::recovery::RECOVERED_MAX;
 use polycast::engine::memory::Memory;
 use polycast::engine::{Answer, Ask, AskId, ChannelKey, EngineError, PresenceStats, Stream};
 
@@ -124,7 +125,7 @@ impl Engine {
     }
 }
 
-/// Failures in a row after which an owner may give up.
+/// Failures in a row of what an owner asks to fill a gap, after which it may give up.
 const FAILURES_MAX: u64 = 8;
 
 #[derive(Debug)]
@@ -150,7 +151,7 @@ struct Channel {
     /// Who is in it, by client id.
     members: BTreeMap<String, ClientInfo>,
     delivered_ms: u64,
-    /// Answers about its history that failed in a row.
+    /// Answers to its owner's questions about a gap that failed in a row.
     failures: u64,
 }
 
@@ -264,7 +265,10 @@ impl Slow {
             Ask::History { id, channel, range, .. } => {
                 let has_failed = self.fails(now_ms, 8);
                 let entry = self.channels.get_mut(&channel.name).expect("asks name their channel");
-                entry.failures = if has_failed { entry.failures + 1 } else { 0 };
+                // Nobody else asks for more than a client may get; what others are answered is no help to the owner.
+                if range.limit > RECOVERED_MAX {
+                    entry.failures = if has_failed { entry.failures + 1 } else { 0 };
+                }
                 let oldest = entry.top + 1 - entry.kept.len() as u64;
                 let is_trimmed = range.since.as_ref().is_some_and(|since| since.offset + 1 < oldest);
                 if entry.failures >= FAILURES_MAX || is_trimmed {
