@@ -30,7 +30,7 @@ allow_history_for_subscriber = true
 };
 
 /** How long the first tokens are valid, and how much longer those of the witnesses: ends are spread over a second. */
-const FIRST_S = 2;
+const FIRST_S = 5;
 const WITNESS_LATER_S = 2;
 const MISSED = 5;
 
@@ -88,8 +88,8 @@ export async function converse(t, broker, name, join, mayReport) {
   assert.deepEqual([later.publications, latest.publications], [publications.slice(1), publications.slice(1)]);
 
   // Stays when its tokens expire, for it refreshes them: those that do not are ended, and their tokens last longer.
-  await within(tokens.connectionEnded, "a connection that is not refreshed ends", 15_000);
-  await within(tokens.subscriptionEnded, "a subscription that is not refreshed ends", 15_000);
+  await within(tokens.connectionEnded, "a connection that is not refreshed ends", 25_000);
+  await within(tokens.subscriptionEnded, "a subscription that is not refreshed ends", 25_000);
   await publish(broker, channel, { n: 3 });
   assert.deepEqual((await speaker.hears(3))[2].data, { n: 3 });
   assert.deepEqual(tokens.handedOut, { connection: 2, subscription: 2 });
@@ -182,7 +182,7 @@ class Tokens {
     const channel = `$room:watched-${this.user}`;
     const grant = token("witness", { channel, seconds: FIRST_S + WITNESS_LATER_S });
     raw.send({ id: 2, subscribe: { channel, token: grant } });
-    await until(() => raw.messages.some((message) => message.push?.unsubscribe?.code === 2501), "2501", 15_000);
+    await until(() => raw.messages.some((message) => message.push?.unsubscribe?.code === 2501), "2501", 25_000);
   }
 }
 
