@@ -87,6 +87,37 @@ fn an_unsubscribed_user_is_told_and_hears_nothing_more() {
 }
 
 #[test]
+fn what_a_backend_adds_before_the_answer_to_connect_is_part_of_it_or_follows_it() {
+    let mut process = process();
+    process.open(A);
+    process.hold_letters = true;
+    let token = token(r#"{"sub":"42","channels":["one","two","three","four"]}"#);
+    process.say(A, &format!(r#"{{"id":1,"connect":{{"token":"{token}"}}}}"#));
+    let added: Vec<String> = (0..9).map(|number| format!("srv{number}")).collect();
+    // In the old style, where one request has many commands.
+    let commands = added
+        .iter()
+        .map(|channel| format!(r#"{{"method":"subscribe","params":{{"user":"42","channel":"{channel}"}}}}"#));
+    process.say_api(0, "", &commands.collect::<Vec<_>>().join("\n"));
+    assert_eq!(process.heard(A), [""; 0], "nothing comes before the answer");
+    process.release_letters();
+    assert_eq!(process.end_api(0).matches(r#"{"result":{}}"#).count(), added.len());
+    let told = process.heard(A);
+    assert!(told[0].starts_with(r#"{"id":1,"connect":{"#), "{told:?}");
+    let of = |channel: &str, told: &str| told.matches(&format!("\"{channel}\"")).count();
+    assert!(added.iter().any(|channel| of(channel, &told[0]) == 1), "those whose owner is here: {told:?}");
+    assert!(told.len() > 1, "those whose owner is elsewhere: {told:?}");
+    for channel in &added {
+        assert_eq!(told.iter().map(|told| of(channel, told)).sum::<usize>(), 1, "{channel}: {told:?}");
+        process.call(1, "publish", &format!(r#"{{"channel":"{channel}","data":1}}"#));
+        let heard = format!(r#"{{"push":{{"channel":"{channel}","pub":{{"data":1}}}}}}"#);
+        assert_eq!(process.heard(A), [heard]);
+    }
+    process.leave(A);
+    assert_eq!(process.leftovers(), [""; 0]);
+}
+
+#[test]
 fn a_subscription_under_way_is_ended_too() {
     let mut process = process();
     people(&mut process);
