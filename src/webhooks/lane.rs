@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_gives_way() {
+    fn t8_20_the_oldest_gives_way() {
         let event = |number: u8| -> Arc<[u8]> { Arc::from([number].as_slice()) };
         let mut lane = Lane::new(2);
         assert_eq!([1, 2, 3].map(|number| lane.push(event(number))), [true, true, false]);

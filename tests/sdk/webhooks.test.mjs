@@ -44,7 +44,7 @@ async function backend(t, { statuses = [], secret = "app-secret" } = {}) {
   });
   server.on("connection", () => { told.connections += 1; });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  t.after(() => server.closeAllConnections() ?? server.close());
+  t.after(() => { server.closeAllConnections(); server.close(); });
   told.url = `http://127.0.0.1:${server.address().port}/pusher/webhooks?of=polycast`;
   return told;
 }
@@ -131,6 +131,32 @@ test("what is not accepted is tried again, stamped and signed anew", async (t) =
   await hears(told, { name: "channel_occupied", channel: "other" });
   assert.match(broker.output(), /a webhook was not accepted, and is tried again/);
   assert.doesNotMatch(broker.output(), /of=polycast/, "the query may be secret");
+});
+
+test("T5.17 answers that lead elsewhere, are long or never end cost their own webhook one attempt", async (t) => {
+  const elsewhere = await backend(t);
+  const odd = [
+    (response) => response.writeHead(307, { Location: elsewhere.url }).end(),
+    (response) => response.writeHead(200).end("x".repeat(200_000)),
+    () => {},
+    (response) => response.writeHead(200).end(),
+  ];
+  const answered = [];
+  const server = createServer((request, response) => {
+    request.resume().on("end", () => { answered.push(Date.now()); odd[answered.length - 1]?.(response); });
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => { server.closeAllConnections(); server.close(); });
+  const hook = { url: `http://127.0.0.1:${server.address().port}/`, event_types: ["channel_occupied"] };
+  const broker = await startBroker(t, { app: app([hook]), namespaces: NAMESPACES });
+  await listen5(t, broker, "chat", { token: token("1") });
+  const delivered = async () => (await broker.metrics()).sum("polycast_webhook_events_total", { outcome: "delivered" });
+  await until(async () => (await delivered()) === 1, "the last answer is taken", 20_000);
+  assert.equal(answered.length, 4);
+  const rests = answered.slice(1).map((at_ms, index) => Math.round((at_ms - answered[index]) / 1_000));
+  // A second, two seconds, and four after five without an answer.
+  assert.deepEqual(rests, [1, 2, 9]);
+  assert.equal(elsewhere.requests.length, 0);
 });
 
 test("a backend that is away holds up neither clients nor other webhooks", async (t) => {

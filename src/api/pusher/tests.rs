@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::api::call::{
     Answer, ApiError, BadRequest, ChannelCount, Errand, Excluded, Message, Occupancy, Whose,
@@ -373,6 +375,29 @@ fn refusals_are_written() {
     assert_eq!(String::from_utf8_lossy(&body), r#"{"error":"data exceeds 10240 bytes","code":413}"#);
     let failed = Refusal::Failed(ApiError::BadRequest { reason: BadRequest::Refused });
     assert_eq!(failed.status(), 400);
+}
+
+proptest! {
+    #[test]
+    fn no_body_panics(text in r#"[\[\]{}",:a0\\ ]{0,60}"#, is_batch in any::<bool>()) {
+        let endpoint = if is_batch { Endpoint::BatchEvents } else { Endpoint::Events };
+        let _ = work(endpoint, "", &text);
+    }
+
+    #[test]
+    fn no_text_like_an_event_panics(
+        name in any::<String>(), data in any::<String>(), channel in any::<String>(), socket_id in "[0-9.]{0,30}",
+    ) {
+        let event = serde_json::json!({ "name": name, "data": data, "channel": channel, "socket_id": socket_id });
+        let _ = work(Endpoint::Events, "", &event.to_string());
+        let _ = work(Endpoint::BatchEvents, "", &serde_json::json!({ "batch": [event] }).to_string());
+    }
+
+    #[test]
+    fn no_path_and_no_query_panics(path in "/(apps|users)[a-z0-9/%]{0,30}", query in "[a-z_=&%0-9]{0,60}") {
+        let _ = route(&path);
+        let _ = Query::read(&query).map(|query| query.value("info").is_some());
+    }
 }
 
 #[test]
