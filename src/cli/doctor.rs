@@ -2,6 +2,8 @@
 //!
 //! Facts come from `io`; everything here judges them, as pure functions.
 
+mod settings;
+
 use std::fmt::Write as _;
 
 use crate::config::Config;
@@ -13,6 +15,8 @@ use crate::io::process::SLOTS_MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     Ok,
+    /// It runs well; a host with very many connections would have it otherwise.
+    Advice,
     /// It runs, but not as well as it could.
     Warn,
     /// It does not run.
@@ -67,6 +71,7 @@ pub fn judge(facts: &Facts, wants: &Wants) -> Vec<Finding> {
         ports(facts.local_ports),
         huge_pages(facts.huge_pages.as_deref(), facts.refused_huge_pages),
     ]);
+    findings.extend(settings::judge(&facts.settings));
     findings
 }
 
@@ -80,10 +85,11 @@ pub fn report(findings: &[Finding]) -> String {
     for Finding { level, about, text } in findings {
         let level = match level {
             Level::Ok => "ok",
+            Level::Advice => "hint",
             Level::Warn => "warn",
             Level::Fail => "fail",
         };
-        writeln!(report, "{level:<5} {about:<20} {text}").expect("a String takes all");
+        writeln!(report, "{level:<5} {about:<36} {text}").expect("a String takes all");
     }
     report
 }
@@ -276,6 +282,7 @@ mod tests {
     use std::io::Error;
 
     use super::*;
+    use crate::io::probe::Setting;
 
     const WANTS: Wants = Wants { shards: Some(2), connections: 0, accept_backlog: 4_096 };
 
@@ -296,6 +303,7 @@ mod tests {
             local_ports: Some([32_768, 60_999]),
             huge_pages: Some("madvise".to_owned()),
             refused_huge_pages: true,
+            settings: Setting::ALL.iter().map(|setting| (*setting, Some(1_024))).collect(),
         }
     }
 
@@ -306,11 +314,15 @@ mod tests {
     #[test]
     fn a_usual_machine_is_well() {
         let findings = judge(&good(), &WANTS);
-        let odd: Vec<_> = findings.iter().filter(|finding| finding.level != Level::Ok).collect();
+        let is_odd = |finding: &&Finding| !matches!(finding.level, Level::Ok | Level::Advice);
+        let odd: Vec<_> = findings.iter().filter(is_odd).collect();
         assert!(odd.is_empty() && is_well(&findings), "{odd:?}");
         assert_eq!(of(&findings, "RLIMIT_NOFILE").text, "524288 (hard): 2 shards hold 943720 connections");
         let report = report(&findings);
-        assert!(report.starts_with("ok    kernel               Linux 6.18.1-generic\n"), "{report}");
+        assert!(
+            report.starts_with("ok    kernel                               Linux 6.18.1-generic\n"),
+            "{report}"
+        );
         assert_eq!(report.lines().count(), findings.len(), "one line each");
     }
 

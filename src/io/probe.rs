@@ -24,6 +24,50 @@ const OPERATIONS: [(&str, u8); 8] = [
 /// Size of the table of descriptors that is tried.
 const SLOTS_TRIED: u32 = 16;
 
+/// A setting of the kernel that is one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    SynBacklog,
+    TimeWaitBuckets,
+    FilesOfHost,
+    FilesOfProcess,
+    KeepaliveTime,
+    KeepaliveInterval,
+    KeepaliveProbes,
+    SlowStartAfterIdle,
+}
+
+impl Setting {
+    pub const ALL: [Self; 8] = [
+        Self::SynBacklog,
+        Self::TimeWaitBuckets,
+        Self::FilesOfHost,
+        Self::FilesOfProcess,
+        Self::KeepaliveTime,
+        Self::KeepaliveInterval,
+        Self::KeepaliveProbes,
+        Self::SlowStartAfterIdle,
+    ];
+
+    /// As `sysctl` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SynBacklog => "net.ipv4.tcp_max_syn_backlog",
+            Self::TimeWaitBuckets => "net.ipv4.tcp_max_tw_buckets",
+            Self::FilesOfHost => "fs.file-max",
+            Self::FilesOfProcess => "fs.nr_open",
+            Self::KeepaliveTime => "net.ipv4.tcp_keepalive_time",
+            Self::KeepaliveInterval => "net.ipv4.tcp_keepalive_intvl",
+            Self::KeepaliveProbes => "net.ipv4.tcp_keepalive_probes",
+            Self::SlowStartAfterIdle => "net.ipv4.tcp_slow_start_after_idle",
+        }
+    }
+
+    fn read(self) -> Option<u64> {
+        numbers(&format!("/proc/sys/{}", self.name().replace('.', "/"))).map(|[value]| value)
+    }
+}
+
 /// What was found. `None`: it could not be read.
 #[derive(Debug)]
 pub struct Facts {
@@ -49,6 +93,8 @@ pub struct Facts {
     pub huge_pages: Option<String>,
     /// Whether this process could opt out of them.
     pub refused_huge_pages: bool,
+    /// Each of [`Setting::ALL`].
+    pub settings: Vec<(Setting, Option<u64>)>,
 }
 
 /// What a ring of the kind the shards use can do.
@@ -81,6 +127,7 @@ impl Facts {
             local_ports: numbers("/proc/sys/net/ipv4/ip_local_port_range"),
             huge_pages: read("/sys/kernel/mm/transparent_hugepage/enabled").and_then(|text| chosen(&text)),
             refused_huge_pages: process::refuse_huge_pages(),
+            settings: Setting::ALL.iter().map(|setting| (*setting, setting.read())).collect(),
         }
     }
 }
