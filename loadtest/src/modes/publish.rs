@@ -17,11 +17,13 @@ use serde::Serialize;
 use crate::clock::now_ns;
 use crate::host::Host;
 use crate::latency::{Latency, Quantiles};
+use crate::meter::{Meter, Spent};
 use crate::modes::Outcome;
 use crate::options::Options;
 use crate::report::{Report, progress, progress_end};
+use crate::sampler::Sampler;
 use crate::server::Server;
-use crate::summary::Spread;
+use crate::summary::{Ratio, Spread};
 
 /// Between two questions of the bystander.
 const QUESTION_NS: u64 = 25_000_000;
@@ -54,6 +56,8 @@ struct Row {
     name: String,
     publishes_per_s: Spread,
     server_cpu_us_per_publish: Spread,
+    /// Share of that in user mode, 0 to 1, where it could be sampled.
+    user_share: Option<f64>,
     /// From the sending of a batch to its last reply.
     batch: Quantiles,
     /// Of the bystander's questions; only beside the broker.
@@ -68,6 +72,7 @@ struct Contender {
     /// Publications per second, and microseconds of the server's time for each, by slice.
     rates: Vec<f64>,
     costs_us: Vec<f64>,
+    spent: Spent,
 }
 
 struct Publisher {
@@ -81,7 +86,7 @@ struct Publisher {
 pub fn run(args: &PublishArgs) -> Outcome {
     let options = &args.options;
     let host = Host::read();
-    options.settle_in()?;
+    let mut sampler = options.settle_in()?;
     host.print();
     let command_bytes = command(0, options.payload_bytes()).len();
     let mut contenders = Vec::new();
@@ -96,7 +101,7 @@ pub fn run(args: &PublishArgs) -> Outcome {
         contenders.push(Contender::new("floor-receiver", server, address, None, args)?);
     }
     for contender in &mut contenders {
-        contender.run(Duration::from_secs_f64(options.warm_up))?;
+        contender.run(Duration::from_secs_f64(options.warm_up), &mut sampler)?;
         contender.forget();
     }
     let mut bystander = Latency::default();
@@ -104,7 +109,7 @@ pub fn run(args: &PublishArgs) -> Outcome {
         progress(&format!("slice {} of {}", slice + 1, options.slices()));
         for contender in &mut contenders {
             let watch = (contender.name == "broker").then(|| Bystander::start(contender.server.address));
-            contender.run(options.slice_duration())?;
+            contender.run(options.slice_duration(), &mut sampler)?;
             if let Some(watch) = watch {
                 bystander.add(&watch.stop()?);
             }
@@ -121,22 +126,24 @@ fn report(args: &PublishArgs, host: Host, contenders: &[Contender], bystander: &
             name: contender.name.clone(),
             publishes_per_s: Spread::of(contender.rates.clone()),
             server_cpu_us_per_publish: Spread::of(contender.costs_us.clone()),
+            user_share: contender.spent.user_share(),
             batch: contender.latency.quantiles(),
             bystander: (contender.name == "broker").then(|| bystander.quantiles()),
         })
         .collect();
     println!(
-        "\ncontender         publishes/s   CPU µs/publish   batch p50/p99 ms   bystander p50/p99/max ms"
+        "\ncontender         publishes/s   CPU µs/publish   in user mode   batch p50/p99 ms   bystander p50/p99/max ms"
     );
     for row in &rows {
         let beside = row.bystander.map_or_else(String::new, |bystander| {
             format!("{:.3} / {:.3} / {:.3}", bystander.p50_ms, bystander.p99_ms, bystander.max_ms)
         });
         println!(
-            "{:<16} {:>12.0} {:>16.3} {:>9.3} / {:.3}   {beside}",
+            "{:<16} {:>12.0} {:>16.3} {:>12.0} % {:>9.3} / {:.3}   {beside}",
             row.name,
             row.publishes_per_s.median,
             row.server_cpu_us_per_publish.median,
+            row.user_share.unwrap_or_default() * 100.0,
             row.batch.p50_ms,
             row.batch.p99_ms,
         );
@@ -149,17 +156,33 @@ fn report(args: &PublishArgs, host: Host, contenders: &[Contender], bystander: &
         shards: args.options.shards,
     };
     let mut report = Report::new("publish", host, &settings, &rows)?;
+    report.disturbance =
+        contenders.iter().map(|contender| contender.spent.samples.disturbance()).fold(0.0, f64::max);
     report.load = format!("{} connections publish {} at a time over RESP", args.publishers, args.pipeline);
     report.outcome = rows.first().map_or_else(String::new, |row| {
         let (rate, cost) = (row.publishes_per_s.median, row.server_cpu_us_per_publish.median);
         format!("{rate:.0} publications/s, {cost:.2} µs CPU each")
     });
-    if let [broker, floor] = &rows[..] {
-        let ratio = floor.publishes_per_s.median / broker.publishes_per_s.median.max(1.0);
-        println!("broker / floor, time per publication: {ratio:.2}");
-        report.outcome += &format!(", {ratio:.2} x the bare receiver's time");
+    if let Some(Quantiles { p99_ms, max_ms, .. }) = rows.first().and_then(|row| row.bystander) {
+        report.outcome += &format!("; others' requests meanwhile p99 {p99_ms:.2} ms, at most {max_ms:.2}");
+    }
+    if let [broker, floor] = contenders {
+        report.ratios = vec![
+            ratio("server CPU per publication", (broker, &broker.costs_us), (floor, &floor.costs_us)),
+            ratio("publications per second", (broker, &broker.rates), (floor, &floor.rates)),
+        ];
+        for Ratio { what, to, spread, .. } in &report.ratios {
+            println!("{what}: {:.3} x {to}, {:.3} to {:.3}", spread.median, spread.min, spread.max);
+            report.outcome += &format!("; {what} {:.3} × {to}", spread.median);
+        }
     }
     report.finish(&args.options)
+}
+
+/// Slice by slice: both were loaded in alternation.
+fn ratio(what: &'static str, of: (&Contender, &[f64]), to: (&Contender, &[f64])) -> Ratio {
+    let ratios = of.1.iter().zip(to.1).filter(|(_, to)| **to > 0.0).map(|(of, to)| of / to).collect();
+    Ratio { of: of.0.name.clone(), to: to.0.name.clone(), what, spread: Spread::of(ratios) }
 }
 
 impl Contender {
@@ -180,6 +203,7 @@ impl Contender {
             latency: Latency::default(),
             rates,
             costs_us,
+            spent: Spent::default(),
         })
     }
 
@@ -187,12 +211,13 @@ impl Contender {
         self.latency.clear();
         self.rates.clear();
         self.costs_us.clear();
+        self.spent = Spent::default();
     }
 
     /// One slice: quiet at both ends.
-    fn run(&mut self, duration: Duration) -> io::Result<()> {
-        let spent_ns = |server: &Server| server.process.map_or(0, |process| process.run_ns());
-        let (began_ns, spent_before_ns) = (now_ns(), spent_ns(&self.server));
+    fn run(&mut self, duration: Duration, sampler: &mut Option<Sampler>) -> io::Result<()> {
+        let meter = Meter::start(self.server.process, sampler);
+        let began_ns = now_ns();
         let end_ns = began_ns + duration.as_nanos() as u64;
         let mut published = 0;
         loop {
@@ -213,12 +238,10 @@ impl Contender {
                 break;
             }
         }
-        // The server's figure is exact once it sleeps.
-        sleep(Duration::from_millis(2));
-        let wall_s = (now_ns() - began_ns) as f64 / 1e9 - 0.002;
-        self.rates.push(published as f64 / wall_s);
-        let spent = spent_ns(&self.server) - spent_before_ns;
-        self.costs_us.push(spent as f64 / 1e3 / published.max(1) as f64);
+        self.rates.push(published as f64 / ((now_ns() - began_ns) as f64 / 1e9));
+        let spent = meter.stop(sampler);
+        self.costs_us.push(spent.run_ns as f64 / 1e3 / published.max(1) as f64);
+        self.spent.add(&spent);
         Ok(())
     }
 }
