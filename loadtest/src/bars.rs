@@ -77,7 +77,8 @@ pub fn judge<'a>(
     }
 }
 
-fn look_up(report: &Report, figure: &str) -> Option<f64> {
+/// A figure of a report: `broker/user_ns`, `settings/shards`, `ratio/floor-ring/server CPU per delivery`.
+pub fn look_up(report: &Report, figure: &str) -> Option<f64> {
     let (root, path) = figure.split_once('/')?;
     if root == "ratio" {
         let (to, what) = path.split_once('/')?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! main, workload   commands and exit code  modes/    one file per mode
-//! scenario, bars   files of runs, verdicts markdown, html, svg   tables and pages
+//! scenario, bars   files of runs, verdicts markdown, html, svg, capacity   tables and pages
 //! options   shared flags -> servers        load      slices: closed and open loop, quiet at both ends
 //! fleet     subscribers and publishers     ring, buffers, sys, sampler   kernel objects, the only unsafe code
 //! frames, message, http, token             bytes in and out, without sockets
@@ -17,6 +17,7 @@
 mod account;
 mod bars;
 mod buffers;
+mod capacity;
 mod clock;
 mod fleet;
 mod floor;

@@ -4,9 +4,6 @@ use std::fmt::Write;
 
 use crate::scenario::Result;
 
-const BEGIN: &str = "<!-- loadtest/report: begin -->";
-const END: &str = "<!-- loadtest/report: end -->";
-
 /// Machine, one line per run with its bars, and what was disturbed.
 pub fn table(results: &[Result]) -> String {
     let mut out = String::new();
@@ -56,11 +53,13 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// `text` with `table` between the markers. `None`: they are not there, in this order.
-pub fn replaced(text: &str, table: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
+/// `text` with `table` between its markers, `<!-- loadtest/NAME: begin -->` and `… end -->`. `None`: they are not
+/// there, in this order.
+pub fn replaced(text: &str, name: &str, table: &str) -> Option<String> {
+    let (begin, end) = (format!("<!-- loadtest/{name}: begin -->"), format!("<!-- loadtest/{name}: end -->"));
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{table}{end}{after}"))
 }
 
 #[cfg(test)]
@@ -71,6 +70,9 @@ mod tests {
     use crate::bars::{Limit, Verdict};
     use crate::host::Host;
     use crate::report::Report;
+
+    const BEGIN: &str = "<!-- loadtest/report: begin -->";
+    const END: &str = "<!-- loadtest/report: end -->";
 
     fn verdict(figure: f64) -> Verdict {
         Verdict {
@@ -112,10 +114,10 @@ mod tests {
     #[test]
     fn only_what_lies_between_the_markers_changes() {
         let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let once = replaced(&text, "new\n").expect("markers");
+        let once = replaced(&text, "report", "new\n").expect("markers");
         assert_eq!(once, format!("before\n{BEGIN}\nnew\n{END}\nafter\n"));
-        assert_eq!(replaced(&once, "new\n"), Some(once));
-        assert_eq!(replaced("no markers", "new"), None);
-        assert_eq!(replaced(&format!("{END} {BEGIN}"), "new"), None);
+        assert_eq!(replaced(&once, "report", "new\n"), Some(once));
+        assert_eq!(replaced("no markers", "report", "new"), None);
+        assert_eq!(replaced(&format!("{END} {BEGIN}"), "report", "new"), None);
     }
 }

@@ -20,7 +20,7 @@ use crate::bars::{Bar, Verdict, judge};
 use crate::clock::now_ns;
 use crate::report::Report;
 use crate::workload::Workload;
-use crate::{html, markdown};
+use crate::{capacity, html, markdown};
 
 #[derive(Debug, Clone, Args)]
 pub struct ScenarioArgs {
@@ -37,6 +37,9 @@ pub struct ScenarioArgs {
     /// Put that table between the markers in this file.
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+    /// Put what instances of some sizes carry, computed from the figures, between the markers in this file.
+    #[arg(long, value_name = "FILE")]
+    pub capacity: Option<PathBuf>,
     /// Only runs whose name contains this.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub only: String,
@@ -190,12 +193,22 @@ fn finish(args: &ScenarioArgs, title: &str, seconds: f64, results: &[Result]) ->
         fs::write(path, &table)?;
     }
     if let Some(path) = &args.write {
-        let text = fs::read_to_string(path)?;
-        let text = markdown::replaced(&text, &table)
-            .ok_or_else(|| io::Error::other(format!("{} has no such markers", path.display())))?;
-        fs::write(path, text)?;
+        put(path, "report", &table)?;
+    }
+    if let Some(path) = &args.capacity {
+        match capacity::table(results) {
+            Some(table) => put(path, "capacity", &table)?,
+            None => println!("no capacity table: not all runs it is computed from were made"),
+        }
     }
     Ok(())
+}
+
+fn put(path: &Path, name: &str, table: &str) -> io::Result<()> {
+    let text = fs::read_to_string(path)?;
+    let text = markdown::replaced(&text, name, table)
+        .ok_or_else(|| io::Error::other(format!("{} has no such markers", path.display())))?;
+    fs::write(path, text)
 }
 
 #[cfg(test)]
