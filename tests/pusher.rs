@@ -2,6 +2,7 @@
 
 use polycast::auth::pusher::{channel_text, user_text};
 use polycast::auth::{PusherKeys, Secret};
+use polycast::core::happening::What;
 use polycast::core::ids::Slot;
 use polycast::shard::input::Input;
 use polycast::wire::websocket::leading_frame;
@@ -502,6 +503,22 @@ fn cache_channels_tell_their_last_event() {
     world.advance(10_000);
     let got = ask(&mut world, B, plain);
     assert_eq!(got, [succeeded(&quiet), miss.replace("private-cache-a", "cache-quiet")]);
+}
+
+#[test]
+fn a_backend_is_told_that_nothing_is_cached() {
+    let mut world =
+        world("[[apps.pusher.webhooks]]\nurl = \"http://127.0.0.1:1/\"\nevent_types = [\"cache_miss\"]");
+    connect(&mut world, A);
+    let plain = r#"{"event":"pusher:subscribe","data":{"channel":"cache-a"}}"#;
+    ask(&mut world, A, plain);
+    let told: Vec<_> =
+        world.happened.drain(..).map(|happening| (happening.channel, happening.what)).collect();
+    assert_eq!(told, [("cache-a".into(), What::CacheMiss)]);
+    ask(&mut world, A, r#"{"event":"pusher:unsubscribe","data":{"channel":"cache-a"}}"#);
+    world.publish(&"cache-a".into(), &support::publication(3));
+    ask(&mut world, A, plain);
+    assert_eq!(world.happened, []);
 }
 
 #[test]

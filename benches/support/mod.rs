@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use polycast::auth::{Keys, Secret, sign};
 use polycast::config::Config;
+use polycast::core::happening::Happening;
 use polycast::core::ids::{AppIndex, ShardId, Slot};
 use polycast::core::publication::{AsText, Payload, Publication};
 use polycast::core::time::Now;
@@ -49,6 +50,8 @@ pub struct World {
     closes: Vec<Slot>,
     /// How the shard wanted connections to be read, oldest first.
     pub reads: Vec<(Slot, ReadMode)>,
+    /// What somebody outside is to be told of, oldest first.
+    pub happened: Vec<Happening>,
 }
 
 impl World {
@@ -74,6 +77,7 @@ impl World {
             batches: Vec::new(),
             closes: Vec::new(),
             reads: Vec::new(),
+            happened: Vec::new(),
         }
     }
 
@@ -113,6 +117,7 @@ impl World {
             }
             Effect::Close { slot, .. } => self.closes.push(slot),
             Effect::Read { slot, mode } => self.reads.push((slot, mode)),
+            Effect::Happened(happening) => self.happened.push(happening),
             _ => {}
         }
     }

@@ -42,6 +42,8 @@ pub enum Call {
         channel: Box<str>,
         /// Distinct users are counted too.
         users: bool,
+        /// The channel's last publication is told too, where it is kept.
+        latest: bool,
     },
     /// Authenticated clients of the app.
     Connections,
@@ -158,6 +160,9 @@ pub struct Occupancy {
     pub subscribers: u32,
     /// Distinct ones; `None`: not counted.
     pub users: Option<u32>,
+    /// The data of the channel's last publication as text, and for how many seconds it is still kept; `None`: there
+    /// is none, or it was not asked for.
+    pub latest: Option<(Box<str>, u32)>,
 }
 
 impl ChannelCount {

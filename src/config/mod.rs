@@ -188,9 +188,6 @@ pub struct Pusher {
     pub client_events_per_second: u16,
     /// Clients may sign in as users.
     pub user_authentication: bool,
-    /// Users are told who of those they watch comes and goes.
-    pub watchlist_events: bool,
-    pub watchlist_limit: usize,
     /// Subscribers are told how many they are.
     pub subscription_count: bool,
     /// How long a connection may prove nothing; `None`: for ever.

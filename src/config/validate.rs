@@ -386,8 +386,6 @@ fn pusher(table: &Table, raw: &RawPusher) -> Result<Pusher, ConfigError> {
             "events",
         )?,
         user_authentication: raw.user_authentication,
-        watchlist_events: raw.watchlist_events,
-        watchlist_limit: t.number("watchlist_limit", raw.watchlist_limit, 0..=10_000, "users")?,
         subscription_count: raw.subscription_count,
         authorized_within_ms: raw.authorized_connections.then_some(authorized_within_ms),
         debug: raw.debug,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::happening::text_of;
 use super::http::{ApiStyle, ApiTarget};
 use super::letter::{Findings, Found, Lookup, OperationId, Question};
 use super::waiting::Ticket;
@@ -200,12 +201,15 @@ impl Shard {
                 }
                 Err(error) => self.set_answer(gather, call, Err(error)),
             },
-            Call::Occupancy { channel, users } => {
+            Call::Occupancy { channel, users, latest } => {
                 self.set_answer(gather, call, Ok(Answer::Occupancy(Occupancy::default())));
                 let part = || Part { gather, call, channel: Some(0) };
                 self.ask_owner(part(), app, &channel, Lookup::Subscribers);
                 if users {
                     self.ask_owner(part(), app, &channel, Lookup::PresenceStats);
+                }
+                if latest {
+                    self.ask_owner(part(), app, &channel, Lookup::Latest);
                 }
             }
             Call::Connections => {
@@ -324,7 +328,7 @@ impl Shard {
             Err(error) => return self.set_answer(part.gather, part.call, Err(error)),
         };
         let missing = match &lookup {
-            Lookup::Subscribers => None,
+            Lookup::Subscribers | Lookup::Latest => None,
             Lookup::Presence | Lookup::PresenceStats if namespace.keeps_presence(channel) => None,
             Lookup::Presence | Lookup::PresenceStats => Some("presence, which the namespace does not keep"),
             Lookup::History(_) | Lookup::RemoveHistory if namespace.is_numbered() => None,
@@ -354,6 +358,9 @@ impl Shard {
                 (Ok(Answer::Occupancy(told)), Ok(Found::PresenceStats(stats))) => {
                     told.users = Some(stats.users)
                 }
+                (Ok(Answer::Occupancy(told)), Ok(Found::Latest(latest))) => {
+                    told.latest = latest.map(|(publication, ttl_s)| (text_of(&publication).into(), ttl_s));
+                }
                 (Ok(Answer::Channels(counts)), Ok(Found::PresenceStats(stats))) => {
                     if let Some(count) = part.channel.and_then(|channel| counts.get_mut(channel)) {
                         count.users = Some(stats.users);
@@ -367,7 +374,7 @@ impl Shard {
                 (answer, Ok(Found::Presence(clients))) => *answer = Ok(Answer::Presence(clients)),
                 (answer, Ok(Found::PresenceStats(stats))) => *answer = Ok(Answer::PresenceStats(stats)),
                 // Never asked for alone.
-                (_, Ok(Found::Subscribers(_))) => {}
+                (_, Ok(Found::Subscribers(_) | Found::Latest(_))) => {}
             }
         }
         self.part_answered(part.gather);

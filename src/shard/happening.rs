@@ -56,6 +56,11 @@ impl Shard {
         }
     }
 
+    /// At the owner: somebody wanted the channel's last publication, and there is none.
+    pub(super) fn note_cache_miss(&mut self, key: &ChannelKey) {
+        self.say(key, Kind::CacheMiss, || What::CacheMiss);
+    }
+
     /// A client sends an event to the others in a channel.
     pub(super) fn note_client_event(&mut self, slot: Slot, channel: &str, publication: &Publication) {
         let app = self.connections.app(slot);
@@ -84,7 +89,7 @@ impl Shard {
 }
 
 /// The data as text: what a text holds, and of anything else how it is written.
-fn text_of(publication: &Publication) -> Cow<'_, str> {
+pub(super) fn text_of(publication: &Publication) -> Cow<'_, str> {
     match (&publication.as_text, &publication.data) {
         (AsText::Own(text), _) => Cow::Borrowed(text),
         (AsText::Verbatim, Payload::Json(json)) if json.starts_with(b"\"") => {

@@ -91,6 +91,8 @@ pub enum Lookup {
     PresenceStats,
     /// Subscribers on all shards.
     Subscribers,
+    /// The last publication, where it is kept for new subscribers.
+    Latest,
 }
 
 /// Answer to a [`Lookup`].
@@ -101,6 +103,8 @@ pub enum Found {
     Presence(Vec<ClientInfo>),
     PresenceStats(PresenceStats),
     Subscribers(u32),
+    /// With the seconds for which it is still kept.
+    Latest(Option<(Arc<Publication>, u32)>),
 }
 
 /// What a join asks for beyond the channel's publications.

@@ -3,6 +3,8 @@
 //! A question travels in the lane that carries subscriptions and publications, so it sees whatever the same client
 //! did before it.
 
+use std::sync::Arc;
+
 use super::letter::{Found, Letter, Lookup, OperationId};
 use super::owner::{Asked, ask_id};
 use super::waiting::Ticket;
@@ -102,6 +104,13 @@ impl Shard {
             self.answer_lookup(source, operation, Ok(Found::Subscribers(subscribers)));
             return;
         }
+        if lookup == Lookup::Latest {
+            let found = self.latest.find(self.now.monotonic_ms, &channel);
+            let left_s = |ms: u64| u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+            let found = found.map(|(publication, left_ms)| (Arc::clone(publication), left_s(left_ms)));
+            self.answer_lookup(source, operation, Ok(Found::Latest(found)));
+            return;
+        }
         let keep = self.keep(&channel).flatten();
         let ask = |id| match (lookup, keep) {
             (Lookup::Presence, _) => Some(Ask::Presence { id, channel }),
@@ -109,7 +118,8 @@ impl Shard {
             (Lookup::History(range), Some(keep)) => Some(Ask::History { id, channel, range, keep }),
             (Lookup::RemoveHistory, Some(_)) => Some(Ask::RemoveHistory { id, channel }),
             // A reload took the history, or the namespace, away.
-            (Lookup::History(_) | Lookup::RemoveHistory, None) | (Lookup::Subscribers, _) => None,
+            (Lookup::History(_) | Lookup::RemoveHistory, None)
+            | (Lookup::Subscribers | Lookup::Latest, _) => None,
         };
         let asked = self.asks.begin(Asked::Lookup { source, operation });
         match ask(ask_id(asked)) {
@@ -160,7 +170,7 @@ impl Shard {
                 Event::PresenceStats { tag, channel, clients_count: stats.clients, users_count: stats.users }
             }
             // Clients cannot ask for that.
-            Ok(Found::HistoryRemoved | Found::Subscribers(_)) => {
+            Ok(Found::HistoryRemoved | Found::Subscribers(_) | Found::Latest(_)) => {
                 Event::Refused { tag, channel: Some(channel), error: ClientError::Internal, reason: None }
             }
             Err(error) => Event::Refused { tag, channel: Some(channel), error: *error, reason: None },

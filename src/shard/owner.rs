@@ -170,7 +170,11 @@ impl Shard {
         let mut scene = Scene::default();
         if wish.latest {
             let found = self.latest.find(self.now.monotonic_ms, &key);
-            scene.latest = Some(found.map(|(publication, _)| Arc::clone(publication)));
+            let latest = found.map(|(publication, _)| Arc::clone(publication));
+            if latest.is_none() {
+                self.note_cache_miss(&key);
+            }
+            scene.latest = Some(latest);
         }
         if let Some(Entrance { passage, users_max }) = wish.entrance {
             let owner = self.channels.get_mut(handle).owner.get_or_insert_default();

@@ -179,6 +179,12 @@ for (const version of Object.keys(VERSIONS)) {
       await publish(broker, "cache-b", { n: 1 }, "first");
       await publish(broker, "cache-b", { n: 2 }, "second");
       assert.deepEqual(await next(ann.subscribe("cache-b"), "second"), { n: 2 });
+      const backend = new Backend({ appId: "1", key: KEY, secret: "app-secret", host: "127.0.0.1", port: broker.ports.http, useTLS: false });
+      const cached = async (channel) => (await backend.get({ path: `/channels/${channel}`, params: { info: "cache" } })).json();
+      const { cache } = await cached("cache-b");
+      assert.deepEqual(JSON.parse(cache.data), { n: 2 });
+      assert.ok(cache.ttl > 1_700 && cache.ttl <= 1_800, `ttl ${cache.ttl}`);
+      assert.deepEqual(await cached("private-cache-a"), { occupied: true, cache: null });
     });
 
     test("what ends a connection decides whether it comes back", async (t) => {

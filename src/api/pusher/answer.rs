@@ -58,7 +58,7 @@ pub fn append_refusal(refusal: Refusal, body: &mut Vec<u8>) -> u16 {
     status
 }
 
-const NOBODY: Occupancy = Occupancy { subscribers: 0, users: None };
+const NOBODY: Occupancy = Occupancy { subscribers: 0, users: None, latest: None };
 
 /// Why the request as a whole failed, if one of its calls did.
 fn failure(answer: &Result<Answer, ApiError>) -> Option<ApiError> {
@@ -90,6 +90,16 @@ fn append_channel(info: Info, occupancy: &Occupancy, body: &mut Vec<u8>) {
     if info.subscription_count {
         append_count(",\"subscription_count\":", occupancy.subscribers.into(), body);
     }
+    match &occupancy.latest {
+        _ if !info.cache => {}
+        Some((data, ttl_s)) => {
+            append(",\"cache\":{\"data\":", body);
+            append_string(data, body);
+            append_count(",\"ttl\":", (*ttl_s).into(), body);
+            body.push(b'}');
+        }
+        None => append(",\"cache\":null", body),
+    }
     body.push(b'}');
 }
 
@@ -104,7 +114,7 @@ fn append_channels(prefix: &str, info: Info, counts: &[ChannelCount], body: &mut
         append_string(&count.channel, body);
         body.push(b':');
         let info = Info { user_count: info.user_count && is_presence(&count.channel), ..info };
-        let occupancy = Occupancy { subscribers: count.clients, users: count.users };
+        let occupancy = Occupancy { subscribers: count.clients, users: count.users, latest: None };
         append_attributes(info, &occupancy, body);
     });
     append("}}", body);

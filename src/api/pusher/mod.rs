@@ -55,6 +55,8 @@ pub enum Shape {
 pub struct Info {
     pub user_count: bool,
     pub subscription_count: bool,
+    /// The last event of a cache channel.
+    pub cache: bool,
 }
 
 impl Info {

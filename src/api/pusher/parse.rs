@@ -7,6 +7,7 @@ use super::signed::{BodyDigest, Query};
 use super::{Info, Shape, Work};
 use crate::api::call::{Call, Errand, Excluded, Message, Tags, Whose};
 use crate::config::{App, Limits, Pusher};
+use crate::core::channel::keeps_latest;
 use crate::core::disconnect::Disconnect;
 use crate::core::ids::DecimalId;
 use crate::core::publication::{AsText, Payload};
@@ -23,7 +24,7 @@ pub struct Target {
 }
 
 /// What `info` may list.
-const KNOWN: &str = "user_count and subscription_count, joined by a comma";
+const KNOWN: &str = "user_count, subscription_count and cache, joined by commas";
 
 impl Target {
     /// Takes from the query what the endpoint reads there.
@@ -55,6 +56,9 @@ pub fn parse(target: Target, body: &[u8], terms: Terms<'_>, json: &mut Json) -> 
             if info.user_count && !is_presence(&prefix) {
                 return Err(Refusal::NoUserCount);
             }
+            if info.cache {
+                return Err(Refusal::NoCache);
+            }
             let pattern = format!("{prefix}*").into();
             one(Call::Channels { pattern, users: info.user_count }, Shape::Channels { prefix, info })
         }
@@ -62,6 +66,9 @@ pub fn parse(target: Target, body: &[u8], terms: Terms<'_>, json: &mut Json) -> 
             known(&channel)?;
             if info.user_count && !is_presence(&channel) {
                 return Err(Refusal::NoUserCount);
+            }
+            if info.cache && !keeps_latest(&channel) {
+                return Err(Refusal::NoCache);
             }
             one(occupancy(channel, info), Shape::Channel(info))
         }
@@ -82,7 +89,7 @@ pub fn parse(target: Target, body: &[u8], terms: Terms<'_>, json: &mut Json) -> 
 }
 
 fn occupancy(channel: Box<str>, info: Info) -> Call {
-    Call::Occupancy { channel, users: info.user_count }
+    Call::Occupancy { channel, users: info.user_count, latest: info.cache }
 }
 
 fn event(body: &[u8], terms: Terms<'_>, json: &mut Json) -> Result<Work, Refusal> {
@@ -190,7 +197,7 @@ fn message(
 
 /// Attributes that a channel does not have are left out.
 fn applicable(channel: &str, info: Info) -> Info {
-    Info { user_count: info.user_count && is_presence(channel), ..info }
+    Info { user_count: info.user_count && is_presence(channel), cache: false, ..info }
 }
 
 fn event_info(value: Option<Value<'_>>) -> Result<Info, Refusal> {
@@ -204,6 +211,7 @@ fn info(list: &str) -> Result<Info, Refusal> {
         match name {
             "user_count" => info.user_count = true,
             "subscription_count" => info.subscription_count = true,
+            "cache" => info.cache = true,
             _ => return Err(Refusal::Info { known: KNOWN }),
         }
     }

@@ -46,6 +46,8 @@ pub enum Refusal {
     Info { known: &'static str },
     #[error("user_count is told of presence channels only")]
     NoUserCount,
+    #[error("cache is told of one cache channel at a time")]
+    NoCache,
     #[error("only presence channels have users")]
     NotPresence,
     /// What was begun did not come to its end.
@@ -73,6 +75,7 @@ impl Refusal {
             | Self::SocketId
             | Self::Info { .. }
             | Self::NoUserCount
+            | Self::NoCache
             | Self::NotPresence => 400,
         }
     }

@@ -73,11 +73,12 @@ fn names(channels: &[&str]) -> Vec<Box<str>> {
 }
 
 fn occupancy(channel: &str, users: bool) -> Call {
-    Call::Occupancy { channel: channel.into(), users }
+    Call::Occupancy { channel: channel.into(), users, latest: false }
 }
 
-const COUNTS: Info = Info { user_count: true, subscription_count: true };
-const SUBSCRIPTIONS: Info = Info { user_count: false, subscription_count: true };
+const COUNTS: Info = Info { user_count: true, subscription_count: true, cache: false };
+const CACHE: Info = Info { user_count: false, subscription_count: false, cache: true };
+const SUBSCRIPTIONS: Info = Info { user_count: false, subscription_count: true, cache: false };
 
 #[test]
 fn events_are_read() {
@@ -152,7 +153,7 @@ fn what_is_asked_with_an_event_is_asked_of_channels_that_have_it() {
 fn batches_are_read() {
     let body = r#"{"batch":[{"channel":"c1","name":"e","data":"1"},
         {"channel":"presence-c2","name":"f","data":"s","socket_id":"1.1","info":"user_count"}]}"#;
-    let users = Info { user_count: true, subscription_count: false };
+    let users = Info { user_count: true, subscription_count: false, cache: false };
     let asked = vec![(Box::from("c1"), Info::default()), (Box::from("presence-c2"), users)];
     let calls = vec![
         Call::Publish { channel: "c1".into(), message: message("e", "1", AsText::Quoted) },
@@ -177,7 +178,7 @@ fn bad_events_are_refused() {
     let missing = |field| Refusal::Missing { field };
     let wrong = |field, want| Refusal::Type { field, want };
     let channel = Refusal::Channel { limit: 30 };
-    let info = Refusal::Info { known: "user_count and subscription_count, joined by a comma" };
+    let info = Refusal::Info { known: "user_count, subscription_count and cache, joined by commas" };
     let table = [
         ("", "400 the body is not JSON: no JSON value where one is needed".to_owned()),
         ("[]", wrong("the body", "an object").to_string()),
@@ -264,7 +265,7 @@ fn questions_are_read() {
     let none = Info::default();
     let channel = |name: &str| Endpoint::Channel(name.into());
     let users = |name: &str| Endpoint::Users(name.into());
-    let unknown = Refusal::Info { known: "user_count and subscription_count, joined by a comma" };
+    let unknown = Refusal::Info { known: "user_count, subscription_count and cache, joined by commas" };
     let table = [
         (Endpoint::Channels, "", channels("*", false, "", none)),
         (Endpoint::Channels, "filter_by_prefix=a", channels("a*", false, "a", none)),
@@ -284,6 +285,8 @@ fn questions_are_read() {
             one(occupancy("presence-a", true), Shape::Channel(COUNTS)),
         ),
         (channel("a"), "info=user_count", Err(Refusal::NoUserCount)),
+        (channel("a"), "info=cache", Err(Refusal::NoCache)),
+        (Endpoint::Channels, "info=cache", Err(Refusal::NoCache)),
         (channel("a b"), "", Err(Refusal::Channel { limit: 30 })),
         (users("presence-a"), "", one(Call::Presence { channel: "presence-a".into() }, Shape::Users)),
         (users("private-a"), "", Err(Refusal::NotPresence)),
@@ -306,7 +309,7 @@ fn written(shape: Shape, answers: &[Result<Answer, ApiError>]) -> (u16, String) 
 
 #[test]
 fn answers_are_written() {
-    let told = |subscribers, users| Ok(Answer::Occupancy(Occupancy { subscribers, users }));
+    let told = |subscribers, users| Ok(Answer::Occupancy(Occupancy { subscribers, users, latest: None }));
     let published = || Ok(Answer::Published(None));
     let count = |channel: &str, clients, users| ChannelCount { channel: channel.into(), clients, users };
     let who = |user: &str, client| ClientInfo {
@@ -356,6 +359,16 @@ fn answers_are_written() {
             vec![told(3, Some(2))],
             (200, r#"{"occupied":true,"user_count":2,"subscription_count":3}"#),
         ),
+        (
+            Shape::Channel(CACHE),
+            vec![Ok(Answer::Occupancy(Occupancy {
+                subscribers: 0,
+                users: None,
+                latest: Some((r#"{"a":1}"#.into(), 60)),
+            }))],
+            (200, r#"{"occupied":false,"cache":{"data":"{\"a\":1}","ttl":60}}"#),
+        ),
+        (Shape::Channel(CACHE), vec![told(1, None)], (200, r#"{"occupied":true,"cache":null}"#)),
         (
             Shape::Users,
             vec![Ok(Answer::Presence(vec![who("1", 1), who("2", 2), who("1", 3), who("", 4)]))],
