@@ -155,7 +155,11 @@ impl CommandReader {
                 Progress::Bytes(missing) if !is_enough => Progress::Bytes(missing - length),
                 Progress::Line(bytes_max) if !is_enough => {
                     if partial.bytes.len() - partial.arguments.at >= bytes_max {
-                        return Err(line_too_long(&partial.bytes[partial.arguments.at..]));
+                        // The line of an array may be that of an argument; any other is the command itself.
+                        return Err(match partial.bytes.first() {
+                            Some(b'*') => line_too_long(&partial.bytes[partial.arguments.at..]),
+                            _ => RespError::InlineTooLong,
+                        });
                     }
                     Progress::Line(bytes_max)
                 }

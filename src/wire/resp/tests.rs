@@ -192,6 +192,14 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![8 => array, 4 => line, 1 => noise], 0..6).prop_map(|parts| parts.concat())
 }
 
+#[test]
+fn a_long_line_is_a_long_line_whatever_it_begins_with() {
+    let line = [b"$**".as_slice(), &b"a".repeat(LIMITS.inline_bytes_max)].concat();
+    let whole = read(&[&line], &LIMITS);
+    assert_eq!(whole.1, Some(RespError::InlineTooLong));
+    assert_eq!(read(&[&line[..5], &line[5..]], &LIMITS), whole);
+}
+
 proptest! {
     #[test]
     fn cuts_do_not_matter(stream in stream(), cuts in vec(1_usize..50, 1..60)) {
