@@ -295,6 +295,10 @@ impl Shard {
     fn resume(&mut self, slot: Slot) {
         while self.connections.hot(slot).phase == Phase::Open && !self.is_blocked(slot) {
             let Some(waiting) = &mut self.connections.cold_mut(slot).waiting else { return };
+            if waiting.granted.is_some() && self.spilled_letters > 0 {
+                // It waited for something else meanwhile, and lanes are full again.
+                return self.park(slot);
+            }
             if let Some(request) = waiting.granted.take() {
                 self.perform(slot, *request);
                 continue;
