@@ -170,7 +170,7 @@ impl Shard {
         }
     }
 
-    /// Puts bytes that several connections share into one queue.
+    /// Puts bytes that several connections share into one queue. Who is too slow is noted, not judged.
     pub(super) fn push_range(&mut self, slot: Slot, frame: Range) {
         let queue_bytes_max = self.queue_bytes_max(slot);
         let hot = self.connections.hot_mut(slot);
@@ -180,7 +180,7 @@ impl Shard {
             self.dirty.push_back(slot.0);
         }
         if hot.outbox.queued_bytes() > queue_bytes_max && hot.outbox.queued_bytes() > frame.len() {
-            self.judge_slow_consumer(slot);
+            self.slow.push(slot);
         }
     }
 

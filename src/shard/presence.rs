@@ -173,5 +173,7 @@ impl Shard {
                 self.push_range(slot, frame);
             }
         }
+        // Not before everybody was told: the end of one who is too slow is told to others, and must come after this.
+        self.judge_slow_consumers();
     }
 }
