@@ -40,6 +40,10 @@ use world::{Report, World};
 /// Seeds of every run.
 const SEEDS: u64 = 200;
 
+/// Beyond them, what met mended faults: a leave told before the join of one who was too slow for it; a publication
+/// that was granted and then waited for something else, taken while lanes were full again.
+const MET_FAULTS: [u64; 2] = [2_043, 2_571];
+
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
@@ -115,11 +119,11 @@ fn seeds_hold_under_fire() {
 /// Every seed must hold, and all together must meet what the test is about. `test`: how it is named.
 fn hold(test: &str, run: impl Fn(u64, bool) -> Result<Report, String>, must_occur: &[&str]) {
     let one = number("SIM_SEED");
-    let seeds = match one {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
+    let seeds: Vec<u64> = match one {
+        Some(seed) => vec![seed],
+        None => (0..number("SIM_SEEDS").unwrap_or(SEEDS)).chain(MET_FAULTS).collect(),
     };
-    let count = seeds.end - seeds.start;
+    let count = seeds.len() as u64;
     let mut failures = 0;
     let mut census = Census::new();
     let (mut spilled_max, mut published, mut received) = (0, 0, 0);
