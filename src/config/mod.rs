@@ -188,6 +188,8 @@ pub struct Pusher {
     pub client_events_per_second: u16,
     /// Clients may sign in as users.
     pub user_authentication: bool,
+    /// Users whom a client that signs in may watch; `None`: nobody is watched.
+    pub watched_max: Option<usize>,
     /// Subscribers are told how many they are.
     pub subscription_count: bool,
     /// How long a connection may prove nothing; `None`: for ever.

@@ -10,10 +10,9 @@ use super::raw::{RawConfig, RawSecret};
 use super::{ReadFile, environment};
 
 /// Keys that are documented but belong to what this version does not serve. By table, as in the error.
-const NOT_SERVED: [(&[&str], &[&str]); 4] = [
+const NOT_SERVED: [(&[&str], &[&str]); 3] = [
     (&["apps"], &["socketio", "carotene", "stream"]),
     (&["apps", "centrifuge"], &["user_connection_limit"]),
-    (&["apps", "pusher"], &["watchlist_events", "watchlist_limit"]),
     (
         &["apps", "namespaces"],
         &[

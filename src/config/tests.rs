@@ -253,10 +253,7 @@ fn refusals_name_the_key_and_what_to_do() {
             app("[apps.centrifuge]\nuser_personal_single_connection = true"),
             "apps.0.centrifuge.user_personal_single_connection: \"true\" is not possible; it goes with",
         ),
-        (
-            app("[apps.pusher]\nwatchlist_limit = 1"),
-            "apps.0.pusher.watchlist_limit: not served by this version",
-        ),
+        (app("[apps.pusher]\nwatchlist_limit = 0"), "apps.0.pusher.watchlist_limit: 0 is out of range"),
         (app("[apps.pusher]\ncache_ttl = 0"), "apps.0.pusher.cache_ttl: 0 is out of range"),
         // Namespaces.
         (app("[[apps.namespaces]]"), "apps.0.namespaces.0.name: missing; write \"\" for channels without"),

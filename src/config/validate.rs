@@ -374,6 +374,7 @@ fn pusher(table: &Table, raw: &RawPusher) -> Result<Pusher, ConfigError> {
     let authorized_within_ms: u32 =
         table.ms("authorized_connections_timeout", raw.authorized_connections_timeout, 100..=HOUR_MS)?;
     let t = table;
+    let watched_max: usize = t.number("watchlist_limit", raw.watchlist_limit, 1..=10_000, "users")?;
     Ok(Pusher {
         path_prefix: raw.path_prefix.as_str().into(),
         activity_timeout_ms: 1_000 * whole_s("activity_timeout", raw.activity_timeout, 1..=3_600)?,
@@ -386,6 +387,7 @@ fn pusher(table: &Table, raw: &RawPusher) -> Result<Pusher, ConfigError> {
             "events",
         )?,
         user_authentication: raw.user_authentication,
+        watched_max: raw.watchlist_events.then_some(watched_max),
         subscription_count: raw.subscription_count,
         authorized_within_ms: raw.authorized_connections.then_some(authorized_within_ms),
         debug: raw.debug,

@@ -120,6 +120,12 @@ pub enum Event<'a> {
     NothingLatest {
         channel: &'a str,
     },
+    /// Of the users whom the client watches: who is there, and who is not. At first all of them, later those who came
+    /// or went.
+    Watched {
+        online: &'a [Arc<str>],
+        offline: &'a [Arc<str>],
+    },
     /// How many subscribe to the channel.
     SubscribersCount {
         channel: &'a str,

@@ -103,7 +103,10 @@ impl Shard {
         if self.connections.cold(slot).is_client {
             self.release_user(slot);
             self.charged.forget_connection(slot);
-            self.users.remove(&mut self.connections, slot);
+            self.end_watch(slot);
+            if self.users.remove(&mut self.connections, slot) {
+                self.note_user(slot, false);
+            }
             self.counters.clients -= 1;
         }
         let cold = self.connections.cold_mut(slot);

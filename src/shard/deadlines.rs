@@ -34,6 +34,7 @@ impl Shard {
         }
         self.due = due;
         self.check_positions();
+        self.tell_settled();
     }
 
     fn deadline(&mut self, slot: Slot, pending_receives: bool) {

@@ -97,7 +97,9 @@ impl Shard {
             cold.phase_at = 0;
         }
         self.counters.clients += 1;
-        self.users.insert(&mut self.connections, slot);
+        if self.users.insert(&mut self.connections, slot) {
+            self.note_user(slot, true);
+        }
         self.claim_user(slot);
         let Some(codec) = self.codec(slot) else { return };
         self.connections.hot_mut(slot).variant = codec.variant().index() as u8;

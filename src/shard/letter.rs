@@ -75,6 +75,15 @@ pub enum Letter {
     Charge { operation: OperationId, app: AppIndex, user: Box<str>, kind: Option<Kind> },
     /// From it: whether the command may be carried out now.
     Charged { operation: OperationId, granted: bool },
+    /// To every shard: somebody watches these users, and wants to know whether they have connections there, now and
+    /// whenever that changes.
+    Watch { question: u64, app: AppIndex, users: Arc<[Arc<str>]> },
+    /// Nobody watches them any more.
+    Unwatch { app: AppIndex, users: Arc<[Arc<str>]> },
+    /// The answer to a watch: for each of the users whether it has connections here.
+    Seen { question: u64, app: AppIndex, users: Arc<[Arc<str>]>, are_here: Box<[bool]> },
+    /// To a shard that watches: the user's first connection came here, or the last one went.
+    Moved { app: AppIndex, user: Arc<str>, is_here: bool },
     /// To every shard: a question about all of its connections or channels.
     Survey { operation: OperationId, question: Arc<Question> },
     /// The answer to a survey.

@@ -51,6 +51,7 @@ mod survey;
 mod token;
 mod users;
 mod waiting;
+mod watching;
 mod websocket;
 
 use std::collections::{HashSet, VecDeque};
@@ -113,6 +114,7 @@ pub struct Shard {
     users: Users,
     holders: single::Holders,
     charged: rates::Charged,
+    watching: watching::Watching,
     addresses: Addresses,
     /// What one client address may do here.
     share: Share,
@@ -195,6 +197,7 @@ impl Shard {
             users: Users::new(placement),
             holders: single::Holders::new(),
             charged: rates::Charged::default(),
+            watching: watching::Watching::default(),
             addresses: Addresses::new(placement.key),
             channels: Channels::new(placement),
             operations: Operations::default(),
@@ -285,7 +288,9 @@ impl Shard {
 
     /// When [`Input::Timers`] should come, in monotonic milliseconds; `None`: nothing is due ever.
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        self.wheel.next_due_ms().into_iter().chain(self.position_checks.next_due_ms()).min()
+        let due_ms =
+            [self.wheel.next_due_ms(), self.position_checks.next_due_ms(), self.watching.next_due_ms()];
+        due_ms.into_iter().flatten().min()
     }
 
     /// How many letters found their lane full. While there are any, no publication is taken.
@@ -347,6 +352,7 @@ impl Shard {
             ("users", self.users.is_empty()),
             ("holders", self.holders.is_empty()),
             ("charged", self.charged.is_empty()),
+            ("watching", self.watching.is_empty()),
             ("addresses", self.addresses.is_empty()),
             ("operations", self.operations.is_empty()),
             ("gathers", self.gathers.is_empty()),
@@ -456,6 +462,12 @@ impl Shard {
                 self.charge_for(source, operation, (app, user), kind);
             }
             Letter::Charged { operation, granted } => self.charge_answered(operation, granted),
+            Letter::Watch { question, app, users } => self.watched_by(source, question, app, &users),
+            Letter::Unwatch { app, users } => self.unwatched_by(source, app, &users),
+            Letter::Seen { question, app, users, are_here } => {
+                self.seen(source, (question, app), &users, &are_here);
+            }
+            Letter::Moved { app, user, is_here } => self.user_moved(source, (app, user), is_here),
             Letter::Survey { operation, question } => self.surveyed_by(source, operation, &question),
             Letter::Surveyed { operation, findings } => self.survey_answered(operation, findings),
         }

@@ -399,7 +399,7 @@ impl Shard {
     }
 
     /// Puts a reply behind those that are still awaited.
-    fn queue_reply(&mut self, slot: Slot, event: &Event<'_>) {
+    pub(super) fn queue_reply(&mut self, slot: Slot, event: &Event<'_>) {
         let Some(codec) = self.codec(slot) else { return };
         let mut reply = std::mem::take(&mut self.scratch);
         reply.clear();

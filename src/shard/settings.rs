@@ -57,6 +57,8 @@ pub struct Rules {
     pub publishes_per_second: u16,
     /// Clients that came without a user may sign in as one.
     pub may_sign_in: bool,
+    /// Users whom a client that signs in may watch; `None`: it watches nobody.
+    pub watched_max: Option<usize>,
     /// How long a client may go without signing in or proving that it may hear a channel; 0: for ever.
     pub proof_ms: u32,
     /// Distinct users of one presence channel that its clients may be.
@@ -145,6 +147,7 @@ fn centrifuge(config: &Config, options: &Centrifuge) -> Rules {
         may_publish: true,
         publishes_per_second: 0,
         may_sign_in: false,
+        watched_max: None,
         proof_ms: 0,
         users_max: u32::MAX,
         people: PersonLimits { id_bytes_max: 0, info_bytes_max: 0 },
@@ -172,6 +175,7 @@ fn pusher(config: &Config, options: &Pusher) -> Rules {
         may_publish: options.client_events,
         publishes_per_second: options.client_events_per_second,
         may_sign_in: options.user_authentication,
+        watched_max: options.watched_max,
         proof_ms: options.authorized_within_ms.unwrap_or(0),
         users_max: options.presence_members_limit,
         people: PersonLimits {

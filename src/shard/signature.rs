@@ -96,8 +96,8 @@ impl Shard {
 
     /// A client says who its user is.
     pub(super) fn sign_in(&mut self, slot: Slot, tag: u32, auth: &str, about_user: &str) {
-        let Some(limits) = self.rules(slot).filter(|rules| rules.may_sign_in).map(|rules| rules.people)
-        else {
+        let rules = self.rules(slot).filter(|rules| rules.may_sign_in);
+        let Some((limits, watched_max)) = rules.map(|rules| (rules.people, rules.watched_max)) else {
             return self.refuse(slot, tag, None, ClientError::NotAvailable);
         };
         let text = user_text(&self.decimal_id(slot).to_string(), about_user);
@@ -107,7 +107,7 @@ impl Shard {
             // Otherwise its client would wait for ever.
             return self.disconnect(slot, Disconnect::InvalidToken);
         }
-        let Person { id, info, .. } = match self.read_user(slot, about_user, limits) {
+        let Person { id, info, mut watches } = match self.read_user(slot, about_user, limits) {
             Ok(user) => user,
             Err(error) => {
                 let reason = error.to_string();
@@ -120,13 +120,26 @@ impl Shard {
             let cold = self.connections.cold_mut(slot);
             cold.user = id;
             cold.info = info.map(Arc::new);
-            self.users.insert(&mut self.connections, slot);
+            if self.users.insert(&mut self.connections, slot) {
+                self.note_user(slot, true);
+            }
             self.note_proof(slot);
         } else if *user != id {
             let reason = "the connection is another user's already";
             return self.refuse_because(slot, tag, None, ClientError::BadRequest, Some(reason));
+        } else {
+            // Whom it watches is settled already.
+            watches.clear();
         }
         self.reply(slot, &Event::SignedIn { tag, about_user });
+        if let Some(watched_max) = watched_max {
+            if watches.len() > watched_max {
+                watches.truncate(watched_max);
+                let error = ClientError::LimitExceeded;
+                self.queue_reply(slot, &Event::Refused { tag, channel: None, error, reason: None });
+            }
+            self.watch(slot, watches);
+        }
     }
 
     fn read_user(&mut self, slot: Slot, text: &str, limits: PersonLimits) -> Result<Person, PersonError> {

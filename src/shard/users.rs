@@ -19,32 +19,34 @@ impl Users {
         Self { placement, heads: HashTable::new() }
     }
 
-    /// Lists a connection under its user.
-    pub fn insert(&mut self, connections: &mut Connections, slot: Slot) {
+    /// Lists a connection under its user. `true`: it is the first.
+    pub fn insert(&mut self, connections: &mut Connections, slot: Slot) -> bool {
         let (app, hash) = self.hash_of(connections, slot);
         let user = &connections.cold(slot).user;
         if user.is_empty() {
-            return;
+            return false;
         }
         let found = self.heads.find_mut(hash, |head| is_of(connections, *head, app, user));
         if let Some(head) = found {
             let next = std::mem::replace(head, slot.0);
             connections.cold_mut(Slot(next)).user_previous = slot.0;
             connections.cold_mut(slot).user_next = next;
+            false
         } else {
             let placement = self.placement;
             self.heads.insert_unique(hash, slot.0, |head| {
                 let cold = connections.cold(Slot(*head));
                 placement.hash(AppIndex(cold.app), &cold.user)
             });
+            true
         }
     }
 
-    /// Takes a connection off its user's list.
-    pub fn remove(&mut self, connections: &mut Connections, slot: Slot) {
+    /// Takes a connection off its user's list. `true`: it was the last.
+    pub fn remove(&mut self, connections: &mut Connections, slot: Slot) -> bool {
         let cold = connections.cold(slot);
         if cold.user.is_empty() {
-            return;
+            return false;
         }
         let (previous, next) = (cold.user_previous, cold.user_next);
         let (_, hash) = self.hash_of(connections, slot);
@@ -64,6 +66,7 @@ impl Users {
         }
         let cold = connections.cold_mut(slot);
         (cold.user_previous, cold.user_next) = (NONE, NONE);
+        previous == NONE && next == NONE
     }
 
     /// The user's connections, latest first.
@@ -76,6 +79,10 @@ impl Users {
             at = Some(connections.cold(Slot(slot)).user_next).filter(|next| *next != NONE);
         }
         slots
+    }
+
+    pub fn contains(&self, connections: &Connections, app: AppIndex, user: &str) -> bool {
+        self.heads.find(self.placement.hash(app, user), |head| is_of(connections, *head, app, user)).is_some()
     }
 
     /// First connections of the users of one app, one per user.

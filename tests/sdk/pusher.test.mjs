@@ -41,7 +41,7 @@ const startAgain = (t, ports) => until(async () => {
   return (await broker.becomesReady()) && broker;
 }, "the ports are free again", 10_000);
 
-/** An app's own endpoint. `member`: what it says of who joins a presence channel; null: nothing. */
+/** An app's own endpoint. `member`: what it says of who joins a presence channel; null: nothing. `watchlist`: whom users who sign in watch. */
 async function endpoint(t) {
   const backend = new Backend({ appId: "1", key: KEY, secret: "app-secret", encryptionMasterKeyBase64: MASTER_KEY });
   const app = { asked: [], member: (user) => ({ user_id: user, user_info: { name: user.toUpperCase() } }), backend };
@@ -54,7 +54,7 @@ async function endpoint(t) {
     if (user === "nobody") return response.writeHead(403).end();
     const channel = form.get("channel_name");
     const answer = request.url === "/user"
-      ? backend.authenticateUser(form.get("socket_id"), { id: user, user_info: { name: user } })
+      ? backend.authenticateUser(form.get("socket_id"), { id: user, user_info: { name: user }, watchlist: app.watchlist })
       : backend.authorizeChannel(form.get("socket_id"), channel, channel.startsWith("presence-") ? app.member(user) : undefined);
     response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
   });
@@ -246,6 +246,43 @@ describe("the newest", { concurrency: true }, () => {
     await until(() => ann.connection.state === "disconnected", () => `4009 is final: ${ann.connection.state}`);
     await pause(1_500);
     assert.equal(ann.connection.state, "disconnected");
+  });
+
+  test("who of a watchlist is online, and who comes and goes", async (t) => {
+    const [broker, app] = await Promise.all([start(t), endpoint(t)]);
+    const enter = async (user) => {
+      const pusher = client(t, NEWEST, broker, app, { user });
+      await connected(pusher);
+      const signedIn = next(pusher, "pusher:signin_success");
+      pusher.signin();
+      await signedIn;
+      return pusher;
+    };
+    const bobs = [await enter("bob"), await enter("bob")];
+    app.watchlist = ["bob", "cyd"];
+    const ann = client(t, NEWEST, broker, app);
+    const told = [];
+    ann.user.watchlist.bind_global((name, { user_ids }) => told.push(`${name} ${user_ids}`));
+    const online = next(ann.user.watchlist, "online");
+    const offline = next(ann.user.watchlist, "offline");
+    await connected(ann);
+    ann.signin();
+    assert.deepEqual(await online, { name: "online", user_ids: ["bob"] });
+    assert.deepEqual(await offline, { name: "offline", user_ids: ["cyd"] });
+    app.watchlist = undefined;
+    const came = next(ann.user.watchlist, "online");
+    await enter("cyd");
+    assert.deepEqual((await came).user_ids, ["cyd"]);
+    const gone = next(ann.user.watchlist, "offline");
+    // One connection is not the user; and who is back at once was never gone.
+    bobs[0].disconnect();
+    bobs[1].disconnect();
+    const again = await enter("bob");
+    await pause(4_000);
+    assert.deepEqual(told, ["online bob", "offline cyd", "online cyd"]);
+    again.disconnect();
+    assert.deepEqual((await gone).user_ids, ["bob"]);
+    assert.deepEqual(ann.errors, []);
   });
 
   test("a wrong sign-in ends the connection for good", async (t) => {

@@ -61,6 +61,10 @@ impl Display for ShownLetter<'_> {
             Letter::Displaced { connection } => write!(out, "displaced {}", connection.slot.0),
             Letter::Charge { user, kind, .. } => write!(out, "charge {user} {kind:?}"),
             Letter::Charged { operation, granted } => write!(out, "charged {} {granted}", operation.index),
+            Letter::Watch { users, .. } => write!(out, "watch {users:?}"),
+            Letter::Unwatch { users, .. } => write!(out, "unwatch {users:?}"),
+            Letter::Seen { users, are_here, .. } => write!(out, "seen {users:?} {are_here:?}"),
+            Letter::Moved { user, is_here, .. } => write!(out, "moved {user} {is_here}"),
             Letter::Survey { question, .. } => write!(out, "survey {question:?}"),
             Letter::Surveyed { findings, .. } => write!(out, "surveyed {findings:?}"),
         }

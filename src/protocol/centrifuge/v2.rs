@@ -144,6 +144,7 @@ fn encode_push(event: &Event<'_>, out: &mut Vec<u8>) {
         | Event::UserLeft { .. }
         | Event::NothingLatest { .. }
         | Event::SubscribersCount { .. }
+        | Event::Watched { .. }
         | Event::Ended { .. } => {}
         Event::Connected { .. }
         | Event::Subscribed { .. }

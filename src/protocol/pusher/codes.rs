@@ -19,6 +19,9 @@ pub(super) const VERSION_MISSING: (u16, &str) = (4008, "no protocol version supp
 /// A client event that was not passed on. As a close code it would keep pusher-js away for good.
 const CLIENT_EVENT_REJECTED: u16 = 4301;
 
+/// A watchlist was used in part.
+const WATCHLIST_TOO_LONG: u16 = 4302;
+
 /// See [`crate::protocol::Codec::close_frame`].
 pub fn close_frame(disconnect: &Disconnect) -> CloseFrame {
     let (code, reason) = close_code(disconnect);
@@ -57,9 +60,10 @@ pub(super) fn close_code(disconnect: &Disconnect) -> (u16, &str) {
 }
 
 /// The `code` of a `pusher:error` that closes nothing; `None`: null.
-pub(super) fn error_code(tag: u32) -> Option<u16> {
-    match tag {
-        about::CLIENT_EVENT => Some(CLIENT_EVENT_REJECTED),
+pub(super) fn error_code(tag: u32, error: ClientError) -> Option<u16> {
+    match (tag, error) {
+        (about::SIGN_IN, ClientError::LimitExceeded) => Some(WATCHLIST_TOO_LONG),
+        (about::CLIENT_EVENT, _) => Some(CLIENT_EVENT_REJECTED),
         _ => None,
     }
 }

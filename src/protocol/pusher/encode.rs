@@ -45,6 +45,9 @@ pub fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
             let data = format!("{{\"subscription_count\":{count}}}");
             append_message("pusher_internal:subscription_count", Some(channel), &data, out);
         }
+        Event::Watched { online, offline } => {
+            append_message("pusher_internal:watchlist_events", None, &watchlist(online, offline), out);
+        }
         Event::SignedIn { about_user, .. } => {
             let mut data = b"{\"user_data\":".to_vec();
             append_string(about_user, &mut data);
@@ -96,6 +99,27 @@ fn presence(users: &[Arc<ClientInfo>]) -> String {
         data.extend_from_slice(user_info(info).unwrap_or(b"{}"));
     }
     data.extend_from_slice(format!("}},\"count\":{}}}}}", users.len()).as_bytes());
+    text(data)
+}
+
+/// Who is there and who is not: `{"events":[{"name":"online","user_ids":[…]},…]}`.
+fn watchlist(online: &[Arc<str>], offline: &[Arc<str>]) -> String {
+    let mut data = b"{\"events\":[".to_vec();
+    let events = [("online", online), ("offline", offline)];
+    for (place, (name, users)) in events.into_iter().filter(|(_, users)| !users.is_empty()).enumerate() {
+        if place > 0 {
+            data.push(b',');
+        }
+        data.extend_from_slice(format!("{{\"name\":\"{name}\",\"user_ids\":[").as_bytes());
+        for (place, user) in users.iter().enumerate() {
+            if place > 0 {
+                data.push(b',');
+            }
+            append_string(user, &mut data);
+        }
+        data.extend_from_slice(b"]}");
+    }
+    data.extend_from_slice(b"]}");
     text(data)
 }
 
@@ -217,6 +241,9 @@ fn append_refusal(
             "unknown event: names of client events begin with client-".to_owned()
         }
         (about::SIGN_IN, ClientError::NotAvailable, _) => "users cannot sign in to this app".to_owned(),
+        (about::SIGN_IN, ClientError::LimitExceeded, _) => {
+            "the watchlist is too long: its first users are watched".to_owned()
+        }
         (about::OTHER, ClientError::BadRequest, _) => "the message is not one of this protocol".to_owned(),
         _ => error.to_string(),
     };
@@ -225,7 +252,7 @@ fn append_refusal(
         message.push_str(reason);
     }
     let Some(channel) = channel.filter(|_| tag == about::SUBSCRIBE) else {
-        return append_error(codes::error_code(tag), &message, out);
+        return append_error(codes::error_code(tag, error), &message, out);
     };
     let (kind, status) = codes::subscription_error(error);
     let mut data = format!("{{\"type\":\"{kind}\",\"error\":").into_bytes();

@@ -91,6 +91,7 @@ pub fn append_event(generation: Generation, frame_pings: bool, event: &Event<'_>
         | Event::UserLeft { .. }
         | Event::NothingLatest { .. }
         | Event::SubscribersCount { .. }
+        | Event::Watched { .. }
         | Event::Ended { .. } => {}
         Event::Publication { channel, publication, offset, body } => {
             append_push(generation, channel, publication, offset, body, out);
