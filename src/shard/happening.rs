@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::input::Effect;
+use crate::core::channel::is_presence;
 use crate::core::happening::{ClientEvent, Happening, Kind, What};
 use crate::core::ids::Slot;
 use crate::core::publication::{AsText, Payload, Publication};
@@ -27,7 +28,7 @@ impl Shard {
     /// At the owner: nobody hears the channel any more.
     pub(super) fn note_vacated(&mut self, key: &ChannelKey) {
         self.say(key, Kind::Vacated, || What::Vacated);
-        if !is_presence(key) {
+        if !is_presence(&key.name) {
             self.say(key, Kind::SubscriptionCount, || What::SubscriptionCount { count: 0 });
         }
     }
@@ -37,7 +38,7 @@ impl Shard {
         let channel = self.channels.get(handle);
         let key = &channel.key;
         let is_told = self.apps[usize::from(key.app.0)].told.contains(Kind::SubscriptionCount);
-        if is_told && channel.is_occupied && !is_presence(key) {
+        if is_told && channel.is_occupied && !is_presence(&key.name) {
             let key = key.clone();
             let count = self.subscribers_count(&key);
             self.say(&key, Kind::SubscriptionCount, || What::SubscriptionCount { count });
@@ -46,7 +47,7 @@ impl Shard {
 
     /// At the owner: a user's first client came, or the last one went.
     pub(super) fn note_member(&mut self, key: &ChannelKey, user: Box<str>, enters: bool) {
-        if !is_presence(key) {
+        if !is_presence(&key.name) {
             return;
         }
         if enters {
@@ -74,7 +75,7 @@ impl Shard {
             event: event.clone(),
             data: text_of(publication).into(),
             socket_id: self.decimal_id(slot).to_string().into(),
-            user: user.filter(|user| is_presence(&key) && !user.is_empty()),
+            user: user.filter(|user| is_presence(&key.name) && !user.is_empty()),
         };
         self.say(&key, Kind::ClientEvent, || What::ClientEvent(Box::new(sent)));
     }
@@ -97,8 +98,4 @@ pub(super) fn text_of(publication: &Publication) -> Cow<'_, str> {
         }
         (_, data) => String::from_utf8_lossy(data.as_bytes()),
     }
-}
-
-fn is_presence(key: &ChannelKey) -> bool {
-    key.name.starts_with("presence-")
 }

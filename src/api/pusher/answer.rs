@@ -1,9 +1,9 @@
 //! Answers → body.
 
-use super::names::is_presence;
 use super::refusal::Refusal;
 use super::{Info, Shape};
 use crate::api::call::{Answer, ApiError, ChannelCount, Occupancy};
+use crate::core::channel::is_presence;
 use crate::core::publication::ClientInfo;
 use crate::wire::json::{append_string, append_u64};
 

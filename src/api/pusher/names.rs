@@ -31,8 +31,3 @@ pub fn judge_event(options: &Pusher, name: &str) -> Result<(), Refusal> {
     }
     Ok(())
 }
-
-/// Whether a channel has users.
-pub fn is_presence(channel: &str) -> bool {
-    channel.starts_with("presence-")
-}

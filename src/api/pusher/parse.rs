@@ -1,13 +1,13 @@
 //! Head and body → calls.
 
-use super::names::{is_presence, judge_channel, judge_event};
+use super::names::{judge_channel, judge_event};
 use super::refusal::Refusal;
 use super::route::Endpoint;
 use super::signed::{BodyDigest, Query};
 use super::{Info, Shape, Work};
 use crate::api::call::{Call, Errand, Excluded, Message, Tags, Whose};
 use crate::config::{App, Limits, Pusher};
-use crate::core::channel::keeps_latest;
+use crate::core::channel::{is_presence, keeps_latest};
 use crate::core::disconnect::Disconnect;
 use crate::core::ids::DecimalId;
 use crate::core::publication::{AsText, Payload};
