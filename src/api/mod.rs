@@ -14,3 +14,4 @@ pub mod centrifugo;
 pub mod pattern;
 pub mod pusher;
 pub mod resp;
+mod text;

@@ -2,9 +2,10 @@
 
 use super::Style;
 use crate::api::call::{Answer, ApiError, NodeInfo};
+use crate::api::text::{append, append_count, append_list};
 use crate::core::publication::Position;
 use crate::protocol::centrifuge::{append_history, append_presence, append_presence_stats};
-use crate::wire::json::{append_string, append_u64};
+use crate::wire::json::append_string;
 
 /// Appends the answer of one entry to `body`, which holds those before it and nothing else.
 pub fn append_answer(style: Style, id: u32, answer: &Result<Answer, ApiError>, body: &mut Vec<u8>) {
@@ -97,22 +98,4 @@ fn append_node(node: &NodeInfo, body: &mut Vec<u8>) {
     append_count(",\"num_subs\":", node.subscriptions, body);
     append_count(",\"uptime\":", node.uptime_s, body);
     body.push(b'}');
-}
-
-fn append_list<T>(items: &[T], body: &mut Vec<u8>, mut append_item: impl FnMut(&T, &mut Vec<u8>)) {
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        append_item(item, body);
-    }
-}
-
-fn append_count(name: &str, count: u64, body: &mut Vec<u8>) {
-    append(name, body);
-    append_u64(count, body);
-}
-
-fn append(text: &str, body: &mut Vec<u8>) {
-    body.extend_from_slice(text.as_bytes());
 }

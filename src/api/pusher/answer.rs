@@ -3,9 +3,10 @@
 use super::refusal::Refusal;
 use super::{Info, Shape};
 use crate::api::call::{Answer, ApiError, ChannelCount, Occupancy};
+use crate::api::text::{append, append_count, append_list};
 use crate::core::channel::is_presence;
 use crate::core::publication::ClientInfo;
-use crate::wire::json::{append_string, append_u64};
+use crate::wire::json::append_string;
 
 /// Appends what the answers to all calls of a request come to, in the order of the calls. Answers the HTTP status.
 pub fn append_answers(shape: &Shape, answers: &[Result<Answer, ApiError>], body: &mut Vec<u8>) -> u16 {
@@ -131,26 +132,4 @@ fn append_users(clients: &[ClientInfo], body: &mut Vec<u8>) {
         body.push(b'}');
     });
     append("]}", body);
-}
-
-fn append_list<T>(
-    items: impl IntoIterator<Item = T>,
-    body: &mut Vec<u8>,
-    mut append_item: impl FnMut(T, &mut Vec<u8>),
-) {
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        append_item(item, body);
-    }
-}
-
-fn append_count(name: &str, count: u64, body: &mut Vec<u8>) {
-    append(name, body);
-    append_u64(count, body);
-}
-
-fn append(text: &str, body: &mut Vec<u8>) {
-    body.extend_from_slice(text.as_bytes());
 }
