@@ -12,6 +12,7 @@ use crate::core::command::Request;
 use crate::core::disconnect::{CloseFrame, Disconnect};
 use crate::core::event::{Body, Event};
 use crate::core::publication::{Payload, Publication};
+use crate::wire::http::query_value;
 use crate::wire::json::Json;
 
 use centrifuge::{Encoding, Form, Generation};
@@ -168,6 +169,13 @@ pub struct UpgradeRequest<'a> {
     pub query: &'a str,
     /// Offered subprotocols, in order, comma-separated as received.
     pub subprotocols: &'a str,
+}
+
+impl<'a> UpgradeRequest<'a> {
+    /// The first value of a query parameter, decoded; empty if it has none.
+    fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
+        query_value(self.query, name)
+    }
 }
 
 /// A dialect's answer to an upgrade request.

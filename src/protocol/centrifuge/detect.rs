@@ -22,25 +22,17 @@ fn accept<'r>(request: &UpgradeRequest<'r>) -> Result<Accepted<'r>, UpgradeError
     let is_protobuf = subprotocol == Some(PROTOBUF_SUBPROTOCOL)
         || ["format", "cf_protocol", "protocol"]
             .iter()
-            .any(|name| parameter(request.query, name) == Some("protobuf"));
+            .any(|name| request.parameter(name).as_deref() == Some("protobuf"));
     let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
-    let generation = match parameter(request.query, "cf_protocol_version") {
+    let generation = match request.parameter("cf_protocol_version").as_deref() {
         None => None,
         Some("v1") => Some(Generation::V1),
         Some("v2") => Some(Generation::V2),
         Some(_) => return Err(UpgradeError::ProtocolVersion),
     };
-    let frame_pings = parameter(request.query, "cf_ws_frame_ping_pong") == Some("true");
+    let frame_pings = request.parameter("cf_ws_frame_ping_pong").as_deref() == Some("true");
     let codec = AnyCodec::Centrifuge(Codec { generation, encoding, frame_pings });
     Ok(Accepted { codec, subprotocol, app: AppNamed::ByPath, end: None })
-}
-
-/// The first value of a query parameter. What matters here is never percent-encoded.
-fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    query.split('&').find_map(|pair| match pair.split_once('=') {
-        Some((found, value)) => (found == name).then_some(value),
-        None => (pair == name).then_some(""),
-    })
 }
 
 /// Judges the first command of a connection. The legacy connect has no method, because it is number 0; the current

@@ -19,16 +19,16 @@ pub fn for_upgrade<'r>(request: &UpgradeRequest<'r>) -> Option<Accepted<'r>> {
         _ => return None,
     };
     if end.is_none() {
-        end = judge_version(request.query);
+        end = judge_version(request);
     }
     let end = end.map(|(code, reason)| Disconnect::Custom { code, reason: reason.into() });
     Some(Accepted { codec: Codec::Pusher, subprotocol: None, app, end })
 }
 
 /// What is wrong with the announced version. Tools announce nothing at all; they mean the current one.
-fn judge_version(query: &str) -> Option<(u16, &'static str)> {
-    let Some(version) = parameter(query, "protocol") else {
-        let is_tool = parameter(query, "client").is_none() && parameter(query, "version").is_none();
+fn judge_version(request: &UpgradeRequest<'_>) -> Option<(u16, &'static str)> {
+    let Some(version) = request.parameter("protocol") else {
+        let is_tool = request.parameter("client").is_none() && request.parameter("version").is_none();
         return (!is_tool).then_some(codes::VERSION_MISSING);
     };
     match version.parse::<u32>() {
@@ -36,9 +36,4 @@ fn judge_version(query: &str) -> Option<(u16, &'static str)> {
         Ok(_) => Some(codes::VERSION_UNSUPPORTED),
         Err(_) => Some(codes::VERSION_MALFORMED),
     }
-}
-
-/// The first value of a query parameter. What matters here is never percent-encoded.
-fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    query.split('&').find_map(|pair| pair.split_once('=').filter(|(found, _)| *found == name)).map(|(_, v)| v)
 }
