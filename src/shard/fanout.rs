@@ -172,6 +172,13 @@ impl Shard {
 
     /// Puts bytes that several connections share into one queue. Who is too slow is noted, not judged.
     pub(super) fn push_range(&mut self, slot: Slot, frame: Range) {
+        if self.queue_frame(slot, frame) {
+            self.slow.push(slot);
+        }
+    }
+
+    /// Puts a frame behind what waits for a connection. `true`: more waits than may, and not this frame alone.
+    pub(super) fn queue_frame(&mut self, slot: Slot, frame: Range) -> bool {
         let queue_bytes_max = self.queue_bytes_max(slot);
         let hot = self.connections.hot_mut(slot);
         hot.outbox.push(&mut self.chunks, frame);
@@ -179,9 +186,8 @@ impl Shard {
             hot.dirty = true;
             self.dirty.push_back(slot.0);
         }
-        if hot.outbox.queued_bytes() > queue_bytes_max && hot.outbox.queued_bytes() > frame.len() {
-            self.slow.push(slot);
-        }
+        let queued = hot.outbox.queued_bytes();
+        queued > queue_bytes_max && queued > frame.len()
     }
 
     /// The local connection that does not hear the publication.

@@ -226,15 +226,8 @@ impl Shard {
             return;
         }
         let frame = self.append_personal(self.codec(slot).is_some(), header, payload);
-        let queue_bytes_max = self.queue_bytes_max(slot);
-        let hot = self.connections.hot_mut(slot);
-        hot.outbox.push(&mut self.chunks, frame);
-        if !hot.dirty {
-            hot.dirty = true;
-            self.dirty.push_back(slot.0);
-        }
-        let queued = hot.outbox.queued_bytes();
-        if hot.phase == Phase::Open && queued > queue_bytes_max && queued > frame.len() {
+        let is_too_much = self.queue_frame(slot, frame);
+        if is_too_much && self.connections.hot(slot).phase == Phase::Open {
             self.judge_slow_consumer(slot);
         }
     }
