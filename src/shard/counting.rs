@@ -21,7 +21,7 @@ impl Shard {
             return;
         }
         let key = key.clone();
-        let subscribers = self.subscribers_count(&key);
+        let subscribers = self.subscribers_count(handle);
         let now_ms = self.now.monotonic_ms;
         let owner = self.channels.get_mut(handle).owner.get_or_insert_default();
         if subscribers >= CROWD_MIN && now_ms < owner.counted_ms + CROWD_INTERVAL_MS {

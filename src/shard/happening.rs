@@ -40,7 +40,7 @@ impl Shard {
         let is_told = self.apps[usize::from(key.app.0)].told.contains(Kind::SubscriptionCount);
         if is_told && channel.is_occupied && !is_presence(&key.name) {
             let key = key.clone();
-            let count = self.subscribers_count(&key);
+            let count = self.subscribers_count(handle);
             self.say(&key, Kind::SubscriptionCount, || What::SubscriptionCount { count });
         }
     }

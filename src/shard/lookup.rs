@@ -100,7 +100,7 @@ impl Shard {
         lookup: Lookup,
     ) {
         if lookup == Lookup::Subscribers {
-            let subscribers = self.subscribers_count(&channel);
+            let subscribers = self.subscribers_count_of(&channel);
             self.answer_lookup(source, operation, Ok(Found::Subscribers(subscribers)));
             return;
         }

@@ -283,15 +283,19 @@ impl Shard {
             return;
         };
         let keep = keep.filter(|_| !terms.as_ref().is_some_and(|terms| terms.skip_history));
-        let subscribers = self.subscribers_count(&channel);
+        let subscribers = self.subscribers_count_of(&channel);
         let latest = self.latest_to_be(&channel, &publication);
         let id = ask_id(self.asks.begin(Asked::Publish { source, operation, subscribers, latest }));
         self.effects.push(Effect::Ask(Ask::Publish { id, channel, publication, keep, terms }));
     }
 
+    /// Subscribers on all shards of a channel that may have none.
+    pub(super) fn subscribers_count_of(&self, key: &ChannelKey) -> u32 {
+        self.channels.find(key.app, &key.name).map_or(0, |handle| self.subscribers_count(handle))
+    }
+
     /// Subscribers on all shards. O(shards + groups here).
-    pub(super) fn subscribers_count(&self, key: &ChannelKey) -> u32 {
-        let Some(handle) = self.channels.find(key.app, &key.name) else { return 0 };
+    pub(super) fn subscribers_count(&self, handle: u32) -> u32 {
         let channel = self.channels.get(handle);
         let here = u32::try_from(channel.subscribers_count()).unwrap_or(u32::MAX);
         let remote = channel.owner.iter().flat_map(|owner| &owner.remote);
