@@ -27,8 +27,8 @@ const RULES: [Rule; 8] = [
         Want::AtMost(300),
         "silent peers behind NAT are noticed late where no pings run",
     ),
-    (Setting::KeepaliveInterval, Want::AtMost(60), "the same"),
-    (Setting::KeepaliveProbes, Want::AtMost(9), "the same"),
+    (Setting::KeepaliveInterval, Want::AtMost(60), "a silent peer is asked again late"),
+    (Setting::KeepaliveProbes, Want::AtMost(9), "a silent peer is asked too often before it is given up"),
     (Setting::SlowStartAfterIdle, Want::Exactly(0), "a burst to a quiet client takes several round trips"),
 ];
 
