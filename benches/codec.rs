@@ -13,7 +13,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use polycast::core::event::Body;
-use polycast::core::publication::{AsText, Payload, Publication};
+use polycast::core::publication::{Payload, Publication};
 use polycast::protocol::{Codec, Message, UpgradeRequest, Variant};
 use polycast::wire::json::Json;
 use std::hint::black_box;
@@ -58,16 +58,7 @@ fn codec(criterion: &mut Criterion) {
 
     let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(117)).into_bytes();
     assert_eq!(data.len(), 128);
-    let publication = Publication {
-        data: Payload::Json(data.into()),
-        event: None,
-        publisher: None,
-        tags: Box::default(),
-        time_ms: 0,
-        delta: false,
-        exclude: None,
-        as_text: AsText::Quoted,
-    };
+    let publication = Publication::plain(Payload::Json(data.into()), 0);
     let mut out = Vec::new();
     for (name, variant) in [
         ("v2", Variant::CentrifugeV2Json),

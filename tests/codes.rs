@@ -21,7 +21,7 @@ use std::sync::Arc;
 mod support;
 
 use polycast::core::ids::AppIndex;
-use polycast::core::publication::{AsText, Numbered, Payload, Publication};
+use polycast::core::publication::{Numbered, Payload, Publication};
 use polycast::engine::{Answer, ChannelKey};
 use polycast::shard::input::Input;
 use polycast::shard::letter::Order;
@@ -338,16 +338,7 @@ fn every_end_of_a_subscription_in_both_generations() {
             speaks.subscribe(&mut process, "kept:a");
             // The stream is another one all at once.
             let data = Payload::Json(b"1".as_slice().into());
-            let publication = Publication {
-                data,
-                event: None,
-                publisher: None,
-                tags: Box::default(),
-                time_ms: 0,
-                delta: false,
-                exclude: None,
-                as_text: AsText::Quoted,
-            };
+            let publication = Publication::plain(data, 0);
             let channel = ChannelKey { app: AppIndex(0), name: "kept:a".into() };
             let numbered = Numbered { offset: 9, publication: Arc::new(publication) };
             let epoch = "another".into();

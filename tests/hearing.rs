@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use polycast::core::fossil::create;
 use polycast::core::ids::{Address, ConnectionId, ShardId, Slot};
-use polycast::core::publication::{AsText, Payload, Publication};
+use polycast::core::publication::{Payload, Publication};
 use polycast::shard::input::Input;
 use serde_json::{Value, json};
 
@@ -55,16 +55,7 @@ fn publish(world: &mut World, channel: &str, number: u64) {
 }
 
 fn publication(number: u64) -> Publication {
-    Publication {
-        data: Payload::Json(number.to_string().into_bytes().into()),
-        event: None,
-        publisher: None,
-        tags: Box::default(),
-        time_ms: 0,
-        exclude: None,
-        as_text: AsText::Quoted,
-        delta: false,
-    }
+    Publication::plain(Payload::Json(number.to_string().into_bytes().into()), 0)
 }
 
 /// The numbers published to each client since the last call.

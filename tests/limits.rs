@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use polycast::config::Config;
 use polycast::core::ids::Slot;
-use polycast::core::publication::{AsText, Payload, Publication};
+use polycast::core::publication::{Payload, Publication};
 use polycast::shard::input::Input;
 use polycast::shard::letter::Order;
 use polycast::wire::websocket::leading_frame;
@@ -51,16 +51,7 @@ fn close_code(frame: &[u8]) -> u16 {
 }
 
 fn numbered(number: usize) -> Arc<Publication> {
-    Arc::new(Publication {
-        data: Payload::Json(format!("\"{number:0100}\"").into_bytes().into()),
-        event: None,
-        publisher: None,
-        tags: Box::default(),
-        time_ms: 0,
-        exclude: None,
-        as_text: AsText::Quoted,
-        delta: false,
-    })
+    Arc::new(Publication::plain(Payload::Json(format!("\"{number:0100}\"").into_bytes().into()), 0))
 }
 
 /// The number in a publication's message, and its channel.

@@ -11,7 +11,7 @@ use polycast::auth::{Keys, Secret, sign};
 use polycast::config::Config;
 use polycast::core::happening::Happening;
 use polycast::core::ids::{AppIndex, ShardId, Slot};
-use polycast::core::publication::{AsText, Payload, Publication};
+use polycast::core::publication::{Payload, Publication};
 use polycast::core::time::Now;
 use polycast::engine::memory::Memory;
 use polycast::engine::{Answer, ChannelKey};
@@ -264,14 +264,5 @@ pub fn publication(bytes: usize) -> Arc<Publication> {
     let mut data = vec![b'x'; bytes.max(2)];
     let last = data.len() - 1;
     (data[0], data[last]) = (b'"', b'"');
-    Arc::new(Publication {
-        data: Payload::Json(data.into()),
-        event: None,
-        publisher: None,
-        tags: Box::default(),
-        time_ms: 0,
-        exclude: None,
-        as_text: AsText::Quoted,
-        delta: false,
-    })
+    Arc::new(Publication::plain(Payload::Json(data.into()), 0))
 }

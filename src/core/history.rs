@@ -123,19 +123,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::publication::{AsText, Payload};
+    use crate::core::publication::Payload;
 
     fn publication(number: u64) -> Arc<Publication> {
-        Arc::new(Publication {
-            data: Payload::Json(number.to_string().into_bytes().into()),
-            event: None,
-            publisher: None,
-            tags: Box::default(),
-            time_ms: number,
-            delta: false,
-            exclude: None,
-            as_text: AsText::Quoted,
-        })
+        Arc::new(Publication::plain(Payload::Json(number.to_string().into_bytes().into()), number))
     }
 
     proptest! {

@@ -78,6 +78,20 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// Data and nothing beside it.
+    pub fn plain(data: Payload, time_ms: u64) -> Self {
+        Self {
+            data,
+            as_text: AsText::default(),
+            event: None,
+            publisher: None,
+            tags: Box::default(),
+            time_ms,
+            delta: false,
+            exclude: None,
+        }
+    }
+
     /// The tags as subscribers see them: the event name is the tag `event`, which wins over one of the publisher's.
     pub fn shown_tags(&self) -> impl Iterator<Item = (&str, &str)> {
         let event = self.event.as_deref();
@@ -121,4 +135,13 @@ pub struct Position {
 pub struct Numbered {
     pub offset: u64,
     pub publication: Arc<Publication>,
+}
+
+#[cfg(test)]
+impl Numbered {
+    /// One that can be told from others by its offset alone.
+    pub fn sample(offset: u64) -> Self {
+        let publication = Publication::plain(Payload::Json(Box::default()), offset);
+        Self { offset, publication: Arc::new(publication) }
+    }
 }

@@ -65,24 +65,7 @@ pub fn missed(mode: Mode, since: &Position, live: &Position, read: Read<'_>) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::core::publication::{AsText, Payload, Publication};
-
-    fn numbered(offset: u64) -> Numbered {
-        let publication = Publication {
-            data: Payload::Json(Box::default()),
-            event: None,
-            publisher: None,
-            tags: Box::default(),
-            time_ms: offset,
-            delta: false,
-            exclude: None,
-            as_text: AsText::Quoted,
-        };
-        Numbered { offset, publication: Arc::new(publication) }
-    }
 
     fn at(offset: u64, epoch: &str) -> Position {
         Position { offset, epoch: epoch.into() }
@@ -96,7 +79,8 @@ mod tests {
         top: u64,
         recent: &[u64],
     ) -> Option<Vec<u64>> {
-        let list = |offsets: &[u64]| offsets.iter().map(|offset| numbered(*offset)).collect::<Vec<_>>();
+        let list =
+            |offsets: &[u64]| offsets.iter().map(|offset| Numbered::sample(*offset)).collect::<Vec<_>>();
         let (publications, recent, top) = (list(read), list(recent), at(top, "e"));
         let read = Read { top: &top, publications: &publications, recent: &recent };
         missed(mode, &since, &at(live, "e"), read).map(|missed| missed.iter().map(|n| n.offset).collect())

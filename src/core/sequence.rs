@@ -78,21 +78,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::publication::{AsText, Payload};
-
-    fn numbered(offset: u64) -> Numbered {
-        let publication = Publication {
-            data: Payload::Json(Box::default()),
-            event: None,
-            publisher: None,
-            tags: Box::default(),
-            time_ms: offset,
-            delta: false,
-            exclude: None,
-            as_text: AsText::Quoted,
-        };
-        Numbered { offset, publication: Arc::new(publication) }
-    }
 
     proptest! {
         #[test]
@@ -100,7 +85,7 @@ mod tests {
             let mut sequence = Sequence::new(Position { offset: start, epoch: "e".into() });
             let mut ready = Vec::new();
             for offset in &arrivals {
-                sequence.arrive("e", numbered(*offset), &mut ready);
+                sequence.arrive("e", Numbered::sample(*offset), &mut ready);
             }
             let got: Vec<u64> = ready.iter().map(|n| n.offset).collect();
             let want: Vec<u64> = (start + 1..20).take_while(|offset| arrivals.contains(offset)).collect();
@@ -113,10 +98,10 @@ mod tests {
     fn a_gap_is_named_and_another_epoch_breaks() {
         let mut sequence = Sequence::new(Position { offset: 3, epoch: "e".into() });
         let mut ready = Vec::new();
-        assert_eq!(sequence.arrive("e", numbered(5), &mut ready), Arrival::Gap);
-        assert_eq!(sequence.arrive("e", numbered(2), &mut ready), Arrival::Settled);
-        assert_eq!(sequence.arrive("e", numbered(4), &mut ready), Arrival::Settled);
-        assert_eq!(sequence.arrive("f", numbered(6), &mut ready), Arrival::Broken);
+        assert_eq!(sequence.arrive("e", Numbered::sample(5), &mut ready), Arrival::Gap);
+        assert_eq!(sequence.arrive("e", Numbered::sample(2), &mut ready), Arrival::Settled);
+        assert_eq!(sequence.arrive("e", Numbered::sample(4), &mut ready), Arrival::Settled);
+        assert_eq!(sequence.arrive("f", Numbered::sample(6), &mut ready), Arrival::Broken);
         assert_eq!(ready.len(), 2);
     }
 }

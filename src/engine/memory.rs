@@ -284,7 +284,7 @@ mod tests {
     use super::*;
     use crate::core::history::Range;
     use crate::core::ids::AppIndex;
-    use crate::core::publication::{AsText, Payload};
+    use crate::core::publication::Payload;
     use crate::engine::AskId;
 
     fn publish(memory: &mut Memory, name: &str, keep: Option<Keep>) -> Vec<Answer> {
@@ -298,16 +298,7 @@ mod tests {
         keep: Option<Keep>,
         terms: Terms,
     ) -> Vec<Answer> {
-        let publication = Publication {
-            data: Payload::Json(b"1".as_slice().into()),
-            event: None,
-            publisher: None,
-            tags: Box::default(),
-            time_ms: 0,
-            delta: false,
-            exclude: None,
-            as_text: AsText::Quoted,
-        };
+        let publication = Publication::plain(Payload::Json(b"1".as_slice().into()), 0);
         let channel = ChannelKey { app: AppIndex(0), name: name.into() };
         let mut answers = Vec::new();
         let (publication, terms) = (Arc::new(publication), Some(Box::new(terms)));

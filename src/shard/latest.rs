@@ -113,23 +113,14 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::core::ids::AppIndex;
-    use crate::core::publication::{AsText, Payload};
+    use crate::core::publication::Payload;
 
     fn key(name: &str) -> ChannelKey {
         ChannelKey { app: AppIndex(0), name: name.into() }
     }
 
     fn publication(bytes: usize) -> Arc<Publication> {
-        Arc::new(Publication {
-            data: Payload::Json(vec![b'1'; bytes].into()),
-            as_text: AsText::Quoted,
-            event: None,
-            publisher: None,
-            tags: Box::default(),
-            time_ms: 0,
-            delta: false,
-            exclude: None,
-        })
+        Arc::new(Publication::plain(Payload::Json(vec![b'1'; bytes].into()), 0))
     }
 
     #[test]

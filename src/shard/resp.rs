@@ -16,7 +16,7 @@ use crate::api::resp::{
 };
 use crate::core::error::ClientError;
 use crate::core::ids::{AppIndex, ConnectionId, Slot};
-use crate::core::publication::{AsText, Publication};
+use crate::core::publication::Publication;
 use crate::wire::resp::{CommandReader, Reply, RespVersion, append_command, append_reply};
 
 /// How long a connection may stay without its first `AUTH`.
@@ -430,16 +430,7 @@ impl Shard {
         let settings = &self.config.apps[usize::from(app.0)];
         let (channel, data) = publication(settings, channel, payload, &mut self.json)?;
         self.counters.publishes_resp += 1;
-        let publication = Publication {
-            data,
-            event: None,
-            publisher: None,
-            tags: Box::default(),
-            time_ms: self.now.unix_ms,
-            exclude: None,
-            as_text: AsText::Quoted,
-            delta: false,
-        };
+        let publication = Publication::plain(data, self.now.unix_ms);
         let connection = self.connections.id(slot);
         let ticket = self.waiting(slot).promise();
         let operation = self.begin(Operation::Resp(RespPublishing { connection, ticket }));

@@ -11,7 +11,7 @@ use crate::core::command::{Command, Connect, Publish, Subscribe};
 use crate::core::error::ClientError;
 use crate::core::event::{Body, DropCause, Subscription};
 use crate::core::ids::ClientId;
-use crate::core::publication::{AsText, ClientInfo, Payload};
+use crate::core::publication::{ClientInfo, Payload};
 use crate::protocol::{Codec as AnyCodec, UpgradeError, UpgradeRequest};
 
 const CLIENT: ClientId = ClientId([0x11; 16]);
@@ -363,16 +363,7 @@ fn replies() {
 }
 
 fn publication(data: &str) -> Publication {
-    Publication {
-        data: Payload::Json(data.as_bytes().into()),
-        event: None,
-        publisher: None,
-        tags: Box::default(),
-        time_ms: 1,
-        delta: false,
-        exclude: None,
-        as_text: AsText::Quoted,
-    }
+    Publication::plain(Payload::Json(data.as_bytes().into()), 1)
 }
 
 fn info(user: &str, connection_info: Option<Payload>) -> Option<ClientInfo> {

@@ -24,16 +24,7 @@ fn json(text: &str) -> Payload {
 }
 
 fn publication(data: &str, as_text: AsText) -> Publication {
-    Publication {
-        data: json(data),
-        as_text,
-        event: None,
-        publisher: None,
-        tags: Box::default(),
-        time_ms: 0,
-        delta: false,
-        exclude: None,
-    }
+    Publication { as_text, ..Publication::plain(json(data), 0) }
 }
 
 fn published(channel: &str, publication: &Publication) -> String {
