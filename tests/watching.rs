@@ -1,45 +1,15 @@
 //! Users who are watched by others: several whole shards, Pusher clients without sockets.
 
-use std::net::SocketAddr;
-
-use polycast::auth::pusher::user_text;
-use polycast::auth::{PusherKeys, Secret};
-use polycast::shard::input::{Entrance, Input};
-
 mod support;
 
+use support::pusher::{APP, open, sign_in, user_at};
 use support::{At, Process, at};
 
 const ANN: At = at(0, 0);
 
 /// `options` go into `[apps.pusher]`.
 fn process(options: &str) -> Process {
-    Process::new(3, "", &format!("key = \"app-key\"\nsecret = \"app-secret\"\n[apps.pusher]\n{options}\n"))
-}
-
-/// A connection of a client that is nobody yet; returns its id.
-fn open(process: &mut Process, at: At) -> String {
-    let peer = SocketAddr::from(([127, 0, 0, 1], 4_000));
-    process.input(at.shard, Input::Accepted { slot: at.slot, peer, entrance: Entrance::Http });
-    process.receive(
-        at,
-        b"GET /app/app-key?protocol=7 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    );
-    let greeting = String::from_utf8_lossy(&process.bytes(at)).into_owned();
-    let id = greeting.split("\\\"socket_id\\\":\\\"").nth(1).and_then(|rest| rest.split('\\').next());
-    id.unwrap_or_else(|| panic!("{greeting}")).to_owned()
-}
-
-fn sign_in(process: &mut Process, at: At, socket_id: &str, user: &str, watchlist: &[&str]) {
-    let data = format!(r#"{{"id":"{user}","watchlist":{watchlist:?}}}"#);
-    let keys = PusherKeys::new("app-key", &Secret::from("app-secret"), None).expect("not empty");
-    let auth = keys.sign(user_text(socket_id, &data).as_bytes());
-    let data = data.replace('"', "\\\"");
-    process.say(
-        at,
-        &format!(r#"{{"event":"pusher:signin","data":{{"auth":"app-key:{auth}","user_data":"{data}"}}}}"#),
-    );
+    Process::new(3, "", &format!("{APP}[apps.pusher]\n{options}\n"))
 }
 
 /// Connects and signs in; returns what is heard after the success.
@@ -133,19 +103,21 @@ fn who_comes_or_goes_at_once_is_told_at_once() {
 
 #[test]
 fn nothing_is_told_before_every_shard_has_answered() {
+    // Whose sign-in needs no other shard.
+    let [ann, cyd] = [0, 1].map(user_at);
     let mut process = process("");
     come(&mut process, at(2, 0), "bob", &[]);
     process.hold_letters = true;
     // The answers to the first are not mistaken for those to the second.
-    assert_eq!(come(&mut process, ANN, "ann", &["bob", "cyd"]), Vec::<String>::new());
+    assert_eq!(come(&mut process, ANN, &ann, &["bob", &cyd]), Vec::<String>::new());
     process.leave(ANN);
-    come(&mut process, at(1, 0), "cyd", &[]);
+    come(&mut process, at(1, 0), &cyd, &[]);
     let second = at(0, 1);
-    assert_eq!(come(&mut process, second, "ann", &["bob", "cyd"]), Vec::<String>::new());
+    assert_eq!(come(&mut process, second, &ann, &["bob", &cyd]), Vec::<String>::new());
     process.leave(at(2, 0));
     process.release_letters();
     process.pass(4_000);
-    assert_eq!(process.heard(second), [watchlist(&["cyd"], &["bob"])]);
+    assert_eq!(process.heard(second), [watchlist(&[&cyd], &["bob"])]);
     process.leave(second);
     process.leave(at(1, 0));
     assert_eq!(process.leftovers(), [""; 0]);

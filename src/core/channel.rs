@@ -15,7 +15,8 @@ pub enum Access<'a> {
     Namespace,
 }
 
-const SERVER_TO_USER: &str = "#server-to-user-";
+/// What the channels of users begin with; the user's id follows.
+pub const SERVER_TO_USER: &str = "#server-to-user-";
 
 /// Classifies a valid channel name.
 pub fn access(channel: &str) -> Access<'_> {
@@ -32,6 +33,11 @@ pub fn access(channel: &str) -> Access<'_> {
         return Access::Proof;
     }
     Access::Namespace
+}
+
+/// Where what is sent to a user goes.
+pub fn channel_of_user(user: &str) -> Box<str> {
+    [SERVER_TO_USER, user].concat().into()
 }
 
 /// `presence-…`: it is kept who is in the channel, whatever its namespace says.

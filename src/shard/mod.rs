@@ -41,6 +41,7 @@ mod resp;
 mod seal;
 mod session;
 mod settings;
+mod sign_in;
 mod signature;
 mod signed;
 mod single;

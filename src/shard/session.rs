@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::connection::Phase;
 use super::letter::Lookup;
 use super::settings::Rules;
-use super::waiting::Ticket;
+use super::waiting::{Ticket, begins_to_hear};
 use super::{Operation, Shard};
 use crate::auth::{Identity, TokenError, log_id, verify_connection};
 use crate::core::channel::check_name;
@@ -34,7 +34,7 @@ impl Shard {
             self.park(slot);
             return;
         }
-        if matches!(request.command, Command::Subscribe(_)) && self.awaits_reply(slot) {
+        if begins_to_hear(&request.command) && self.awaits_reply(slot) {
             self.waiting(slot).held.push_front(request);
             return;
         }
@@ -77,7 +77,7 @@ impl Shard {
             Command::Publish(publish) => self.publish(slot, tag, publish),
             Command::Refresh { token } => self.refresh(slot, tag, &token),
             Command::History(asked) => self.history(slot, tag, asked),
-            Command::SignIn { token, about_user } => self.sign_in(slot, tag, &token, &about_user),
+            Command::SignIn { token, about_user } => self.sign_in(slot, tag, &token, about_user),
             Command::Ping => self.reply(slot, &Event::Pong { tag }),
             Command::Pong => self.pong(slot),
             Command::Presence { channel } => self.presence(slot, tag, channel, Lookup::Presence),

@@ -1,4 +1,4 @@
-//! Proofs by signature: of a channel, and of who the user is.
+//! Proofs by signature: of a channel, and who the client is there.
 //!
 //! What a signature covers begins with the connection's own id, so it proves nothing to any other. Nothing that a
 //! client says of itself is read before its signature was found right.
@@ -8,14 +8,12 @@ use std::sync::Arc;
 use super::Shard;
 use super::special::Plan;
 use crate::auth::SignatureError;
-use crate::auth::pusher::{channel_text, user_text};
+use crate::auth::pusher::channel_text;
 use crate::core::channel::{Access, access, is_presence, keeps_latest};
 use crate::core::command::Subscribe;
-use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
-use crate::core::event::Event;
 use crate::core::ids::Slot;
-use crate::protocol::{Person, PersonError, PersonLimits};
+use crate::protocol::{Person, PersonError};
 
 /// Why a proof is none, and what a developer should know of it.
 pub type Unproven = (ClientError, Option<String>);
@@ -70,7 +68,12 @@ impl Shard {
         Ok(Some(plan))
     }
 
-    fn verify_signature(&mut self, slot: Slot, auth: &str, text: &str) -> Result<(), SignatureError> {
+    pub(super) fn verify_signature(
+        &mut self,
+        slot: Slot,
+        auth: &str,
+        text: &str,
+    ) -> Result<(), SignatureError> {
         let app = &self.apps[usize::from(self.connections.cold(slot).app)];
         let verified = match &app.signature_keys {
             Some(keys) => keys.verify(auth, text),
@@ -89,61 +92,8 @@ impl Shard {
 
     /// What was wrong with a signature. Which text had to be signed is for development only, and what the signature
     /// should have been is for nobody.
-    fn explain(&self, slot: Slot, error: SignatureError, text: &str) -> Option<String> {
+    pub(super) fn explain(&self, slot: Slot, error: SignatureError, text: &str) -> Option<String> {
         let explains = self.rules(slot).is_some_and(|rules| rules.explains);
         Some(if explains { format!("{error}; the text to sign is {text:?}") } else { error.to_string() })
-    }
-
-    /// A client says who its user is.
-    pub(super) fn sign_in(&mut self, slot: Slot, tag: u32, auth: &str, about_user: &str) {
-        let rules = self.rules(slot).filter(|rules| rules.may_sign_in);
-        let Some((limits, watched_max)) = rules.map(|rules| (rules.people, rules.watched_max)) else {
-            return self.refuse(slot, tag, None, ClientError::NotAvailable);
-        };
-        let text = user_text(&self.decimal_id(slot).to_string(), about_user);
-        if let Err(error) = self.verify_signature(slot, auth, &text) {
-            let reason = self.explain(slot, error, &text);
-            self.refuse_because(slot, tag, None, ClientError::PermissionDenied, reason.as_deref());
-            // Otherwise its client would wait for ever.
-            return self.disconnect(slot, Disconnect::InvalidToken);
-        }
-        let Person { id, info, mut watches } = match self.read_user(slot, about_user, limits) {
-            Ok(user) => user,
-            Err(error) => {
-                let reason = error.to_string();
-                self.refuse_because(slot, tag, None, ClientError::BadRequest, Some(&reason));
-                return self.disconnect(slot, Disconnect::InvalidToken);
-            }
-        };
-        let user = &self.connections.cold(slot).user;
-        if user.is_empty() {
-            let cold = self.connections.cold_mut(slot);
-            cold.user = id;
-            cold.info = info.map(Arc::new);
-            if self.users.insert(&mut self.connections, slot) {
-                self.note_user(slot, true);
-            }
-            self.note_proof(slot);
-        } else if *user != id {
-            let reason = "the connection is another user's already";
-            return self.refuse_because(slot, tag, None, ClientError::BadRequest, Some(reason));
-        } else {
-            // Whom it watches is settled already.
-            watches.clear();
-        }
-        self.reply(slot, &Event::SignedIn { tag, about_user });
-        if let Some(watched_max) = watched_max {
-            if watches.len() > watched_max {
-                watches.truncate(watched_max);
-                let error = ClientError::LimitExceeded;
-                self.queue_reply(slot, &Event::Refused { tag, channel: None, error, reason: None });
-            }
-            self.watch(slot, watches);
-        }
-    }
-
-    fn read_user(&mut self, slot: Slot, text: &str, limits: PersonLimits) -> Result<Person, PersonError> {
-        let codec = self.codec(slot).ok_or(PersonError::Malformed)?;
-        codec.read_user(text, limits, &mut self.json)
     }
 }

@@ -45,6 +45,8 @@ pub enum Origin {
     Client,
     /// The connection's token brought it along.
     Token,
+    /// The client signed in and will ask for it.
+    SignIn,
     /// The server, or a backend.
     Server,
 }

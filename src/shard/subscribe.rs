@@ -33,6 +33,8 @@ pub enum Purpose {
     Asked { tag: u32 },
     /// It is part of the answer to connect.
     Greeting,
+    /// It signed in, and waits to be told that.
+    SignedIn,
     /// A backend asked.
     Added { errand: OperationId },
 }
@@ -144,6 +146,10 @@ impl Shard {
                 match purpose {
                     Purpose::Asked { tag } => self.refuse_subscribe(slot, tag, &name, error),
                     Purpose::Greeting => self.greeting_refused(slot, &name, error),
+                    // A backend was first.
+                    Purpose::SignedIn if error == ClientError::AlreadySubscribed => self.signed_in(slot),
+                    // It comes back and signs in anew.
+                    Purpose::SignedIn => self.disconnect(slot, Disconnect::Overloaded),
                     // As good as what was asked for.
                     Purpose::Added { .. } if error == ClientError::AlreadySubscribed => {
                         self.note_added(purpose, Ok(()));
@@ -233,6 +239,7 @@ impl Shard {
                 self.reply(slot, &Event::Subscribed { tag, channel: &name, subscription: told });
             }
             _ if is_held => self.greeting_answered(slot, handle, told),
+            Purpose::SignedIn => self.signed_in(slot),
             Purpose::Greeting | Purpose::Added { .. } => self.tell_added(slot, &name, told),
         }
         if is_first {

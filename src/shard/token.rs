@@ -31,6 +31,9 @@ impl From<ClientError> for Refusal {
 impl Shard {
     pub(super) fn subscribe(&mut self, slot: Slot, tag: u32, wish: &Subscribe) {
         let name = &*wish.channel;
+        if self.take_over(slot, tag, name) {
+            return;
+        }
         match self.check_subscribe(slot, wish) {
             Ok(plan) => self.begin_subscription(slot, Purpose::Asked { tag }, name, plan),
             Err(Refusal::Error(error)) => self.refuse_subscribe(slot, tag, name, error),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::answers::LongAnswer;
 use super::greeting::Greeting;
+use super::sign_in::SigningIn;
 use crate::core::command::{Command, Request};
 
 /// Exists only while something is awaited or held back.
@@ -23,6 +24,8 @@ pub struct Waiting {
     pub barriers: u16,
     /// The answer to connect, while it waits for subscriptions.
     pub greeting: Option<Box<Greeting>>,
+    /// The answer to sign-in, while it waits for the user's channel.
+    pub signing_in: Option<Box<SigningIn>>,
     /// The connection waits for other shards to take its publications.
     pub parked: bool,
     /// Replies lie unread: no further command is begun before the peer takes them.
@@ -95,11 +98,8 @@ impl Waiting {
             || self.holds_subscribe()
     }
 
-    /// A subscribe is carried out only when its reply can leave at once: behind an awaited reply it would be
-    /// overtaken by the channel's first publications.
     fn holds_subscribe(&self) -> bool {
-        let next = self.held.front().map(|request| &request.command);
-        !self.replies.is_empty() && matches!(next, Some(Command::Subscribe(_)))
+        !self.replies.is_empty() && self.held.front().is_some_and(|request| begins_to_hear(&request.command))
     }
 
     /// Whether something that the peer sent is still to be looked at.
@@ -111,6 +111,7 @@ impl Waiting {
     pub fn is_idle(&self) -> bool {
         self.barriers == 0
             && self.greeting.is_none()
+            && self.signing_in.is_none()
             && self.granted.is_none()
             && !self.parked
             && !self.full
@@ -120,6 +121,12 @@ impl Waiting {
             && self.held.is_empty()
             && self.input.is_empty()
     }
+}
+
+/// Whether the client hears a channel from the reply on. Such a command is carried out only when its reply can leave at
+/// once: behind an awaited reply it would be overtaken by the channel's first publications.
+pub fn begins_to_hear(command: &Command) -> bool {
+    matches!(command, Command::Subscribe(_) | Command::SignIn { .. })
 }
 
 #[cfg(test)]

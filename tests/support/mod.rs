@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub mod pusher;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;

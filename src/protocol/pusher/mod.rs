@@ -27,7 +27,7 @@ pub use people::{member, user};
 pub use upgrade::for_upgrade;
 
 use super::Message;
-use crate::core::channel::is_presence;
+use crate::core::channel::{SERVER_TO_USER, is_presence};
 use crate::core::command::Request;
 use crate::wire::json::Json;
 
@@ -53,7 +53,7 @@ pub fn is_reserved_event(name: &str) -> bool {
 /// Whether channels can have this name: the vendor's libraries let no other pass. A colon in it would let one
 /// signature open another channel.
 pub fn is_channel(name: &str) -> bool {
-    let rest = name.strip_prefix("#server-to-user-").unwrap_or(name);
+    let rest = name.strip_prefix(SERVER_TO_USER).unwrap_or(name);
     let is_allowed = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'=' | b'@' | b',' | b'.' | b';')
     };
