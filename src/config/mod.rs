@@ -219,6 +219,8 @@ pub struct Pusher {
     pub cache_ttl_s: u32,
     /// How far the clock of who signs a request may be off.
     pub auth_timestamp_window_s: u32,
+    /// Signed requests that are remembered and refused when they come again; 0: none.
+    pub replay_cache: usize,
     pub webhooks: Vec<Webhook>,
 }
 

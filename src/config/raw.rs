@@ -249,6 +249,7 @@ pub(super) struct RawPusher {
     pub user_id_max_length: u64,
     pub cache_ttl: Duration,
     pub auth_timestamp_window: Duration,
+    pub replay_cache: u64,
     pub webhooks: Vec<RawWebhook>,
 }
 
@@ -281,6 +282,7 @@ impl Default for RawPusher {
             user_id_max_length: 128,
             cache_ttl: Duration::from_s(30 * 60),
             auth_timestamp_window: Duration::from_s(600),
+            replay_cache: 0,
             webhooks: Vec::new(),
         }
     }

@@ -255,6 +255,10 @@ fn refusals_name_the_key_and_what_to_do() {
         ),
         (app("[apps.pusher]\nwatchlist_limit = 0"), "apps.0.pusher.watchlist_limit: 0 is out of range"),
         (app("[apps.pusher]\ncache_ttl = 0"), "apps.0.pusher.cache_ttl: 0 is out of range"),
+        (
+            app("[apps.pusher]\nreplay_cache = 10000001"),
+            "apps.0.pusher.replay_cache: 10000001 is out of range",
+        ),
         // Namespaces.
         (app("[[apps.namespaces]]"), "apps.0.namespaces.0.name: missing; write \"\" for channels without"),
         (app("[[apps.namespaces]]\nname = \"a\""), "apps.0.namespaces.0.name: \"a\" is not possible"),

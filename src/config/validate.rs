@@ -429,6 +429,7 @@ fn pusher(table: &Table, raw: &RawPusher) -> Result<Pusher, ConfigError> {
         user_id_max_length: t.number("user_id_max_length", raw.user_id_max_length, 1..=255, "bytes")?,
         cache_ttl_s: whole_s("cache_ttl", raw.cache_ttl, 1..=YEAR_S)?,
         auth_timestamp_window_s: whole_s("auth_timestamp_window", raw.auth_timestamp_window, 1..=86_400)?,
+        replay_cache: t.number("replay_cache", raw.replay_cache, 0..=10_000_000, "requests")?,
         webhooks: webhooks(&table.key("webhooks"), &raw.webhooks)?,
     })
 }

@@ -21,12 +21,27 @@ use crate::wire::http::append_response;
 /// Room for longer answers is given back.
 const KEPT_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// A request that was read, and of which nothing is begun yet.
+#[derive(Debug)]
+pub struct Request {
+    pub reply: Reply,
+    pub app: AppIndex,
+    form: Form,
+    entries: Vec<Entry>,
+}
+
+/// Where a request's answer is to go.
+#[derive(Debug)]
+pub struct Reply {
+    pub connection: ConnectionId,
+    ticket: Ticket,
+    keep_alive: bool,
+}
+
 /// One request whose answers are gathered.
 #[derive(Debug)]
 pub struct Gather {
-    connection: ConnectionId,
-    ticket: Ticket,
-    keep_alive: bool,
+    reply: Reply,
     form: Form,
     calls: Vec<Called>,
     /// What is asked once the channels are known.
@@ -81,7 +96,7 @@ impl Form {
 }
 
 /// A request that cannot be carried out at all: HTTP status, content type, body.
-type Refused = (u16, &'static str, Vec<u8>);
+pub type Refused = (u16, &'static str, Vec<u8>);
 
 const JSON: &str = "application/json";
 
@@ -100,25 +115,34 @@ impl Shard {
     pub(super) fn backend_request(&mut self, slot: Slot, target: ApiTarget, body: &[u8]) {
         self.counters.http_requests += 1;
         let ApiTarget { app, style, keep_alive } = target;
+        let mark = self.mark(app, &style);
         let parsed = self.read_calls(app, style, body);
         let ticket = self.waiting(slot).promise();
         if !keep_alive {
             self.close_after_answers(slot);
         }
-        let (form, entries) = match parsed {
-            Ok(parsed) => parsed,
-            Err((status, kind, body)) => {
-                let mut response = Vec::new();
-                append_response(status, kind, &[], &body, keep_alive, &mut response);
-                self.complete_reply(slot, ticket, &response);
-                self.after_answer(slot);
-                return;
-            }
-        };
+        let reply = Reply { connection: self.connections.id(slot), ticket, keep_alive };
+        match (parsed, mark) {
+            (Ok((form, entries)), None) => self.begin_request(Request { reply, app, form, entries }),
+            (Ok((form, entries)), Some(mark)) => self.begin_once(Request { reply, app, form, entries }, mark),
+            (Err(refused), _) => self.refuse_request(&reply, refused),
+        }
+    }
+
+    /// Answers a request of which nothing was begun.
+    pub(super) fn refuse_request(&mut self, reply: &Reply, (status, kind, body): Refused) {
+        let slot = reply.connection.slot;
+        let mut response = Vec::new();
+        append_response(status, kind, &[], &body, reply.keep_alive, &mut response);
+        self.complete_reply(slot, reply.ticket, &response);
+        self.after_answer(slot);
+    }
+
+    /// Carries out what was read; answers as its parts are answered.
+    pub(super) fn begin_request(&mut self, request: Request) {
+        let Request { reply, app, form, entries } = request;
         let gather = self.gathers.begin(Gather {
-            connection: self.connections.id(slot),
-            ticket,
-            keep_alive,
+            reply,
             form,
             // Replaced by each call's own answer; seen only if a part is lost, which is an error of ours.
             calls: entries
@@ -162,18 +186,21 @@ impl Shard {
                     let terms = pusher::Terms { app, options, limits };
                     pusher::parse(*target, body, terms, &mut self.json)
                 });
-                let pusher::Work { calls, shape } = work.map_err(|refusal| {
-                    if let pusher::Refusal::Unauthorized(reason) = refusal {
-                        self.counters.auth_api_key += 1;
-                        tracing::info!(%reason, "a backend's request was refused");
-                    }
-                    let mut body = Vec::new();
-                    (pusher::append_refusal(refusal, &mut body), JSON, body)
-                })?;
+                let pusher::Work { calls, shape } = work.map_err(|refusal| self.refused(refusal))?;
                 let entries = calls.into_iter().map(|call| Entry { id: 0, call: Ok(call) });
                 Ok((Form::Pusher(shape), entries.collect()))
             }
         }
+    }
+
+    /// What a request of a Pusher library is answered with instead.
+    pub(super) fn refused(&mut self, refusal: pusher::Refusal) -> Refused {
+        if let pusher::Refusal::Unauthorized(reason) = refusal {
+            self.counters.auth_api_key += 1;
+            tracing::info!(%reason, "a backend's request was refused");
+        }
+        let mut body = Vec::new();
+        (pusher::append_refusal(refusal, &mut body), JSON, body)
     }
 
     fn set_answer(&mut self, gather: OperationId, call: usize, answer: Result<Answer, ApiError>) {
@@ -430,7 +457,8 @@ impl Shard {
             return;
         }
         let Some(mut gather) = self.gathers.end(id) else { return };
-        if !self.connections.is_open(gather.connection) {
+        let Reply { connection, ticket, keep_alive } = gather.reply;
+        if !self.connections.is_open(connection) {
             return;
         }
         let (mut body, mut response) = std::mem::take(&mut self.answer_scratch);
@@ -442,9 +470,9 @@ impl Shard {
             }
         }
         let status = gather.form.append(gather.calls, &mut body);
-        append_response(status, JSON, &[], &body, gather.keep_alive, &mut response);
-        let slot = gather.connection.slot;
-        self.complete_reply(slot, gather.ticket, &response);
+        append_response(status, JSON, &[], &body, keep_alive, &mut response);
+        let slot = connection.slot;
+        self.complete_reply(slot, ticket, &response);
         if response.capacity() <= KEPT_ANSWER_BYTES_MAX {
             self.answer_scratch = (body, response);
         }

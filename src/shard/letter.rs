@@ -1,11 +1,13 @@
 //! Letters between shards, and between shards and the control thread.
 //!
 //! All letters from one shard to another travel in one first-in-first-out lane and none is dropped. Handling one
-//! letter creates at most one letter per shard and one per operation it answers.
+//! letter creates at most one letter per shard and one per operation it answers; what a connection held back until
+//! the answer goes on after it.
 
 use std::sync::Arc;
 
 use crate::api::call::{ChannelCount, Errand, Whose};
+use crate::api::pusher::{Mark, Unauthorized};
 use crate::config::Config;
 use crate::core::error::ClientError;
 use crate::core::event::Recovery;
@@ -75,6 +77,10 @@ pub enum Letter {
     Charge { operation: OperationId, app: AppIndex, user: Box<str>, kind: Option<Kind> },
     /// From it: whether the command may be carried out now.
     Charged { operation: OperationId, granted: bool },
+    /// To the shard that a signature belongs to: a backend's request came with it.
+    Take { operation: OperationId, app: AppIndex, mark: Box<Mark> },
+    /// From it: whether the request may be carried out.
+    Taken { operation: OperationId, result: Result<(), Unauthorized> },
     /// To every shard: somebody watches these users, and wants to know whether they have connections there, now and
     /// whenever that changes.
     Watch { question: u64, app: AppIndex, users: Arc<[Arc<str>]> },

@@ -150,7 +150,11 @@ impl Shard {
             Some(Operation::Lookup(looking_up)) => self.client_looked_up(&looking_up, result),
             Some(Operation::Backend(part)) => self.backend_looked_up(&part, result),
             Some(
-                Operation::Subscribe(_) | Operation::Publish(_) | Operation::Resp(_) | Operation::Charge(_),
+                Operation::Subscribe(_)
+                | Operation::Publish(_)
+                | Operation::Resp(_)
+                | Operation::Charge(_)
+                | Operation::Take(_),
             )
             | None => {}
         }

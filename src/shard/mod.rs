@@ -37,6 +37,7 @@ mod preface;
 mod presence;
 mod rates;
 mod recovering;
+mod replay;
 mod resp;
 mod seal;
 mod session;
@@ -115,6 +116,7 @@ pub struct Shard {
     users: Users,
     holders: single::Holders,
     charged: rates::Charged,
+    taken: replay::TakenHere,
     watching: watching::Watching,
     addresses: Addresses,
     /// What one client address may do here.
@@ -179,6 +181,8 @@ enum Operation {
     Backend(backend::Part),
     Resp(resp::RespPublishing),
     Charge(rates::Charging),
+    /// A backend's request that is looked for among those that were there before.
+    Take(Box<backend::Request>),
 }
 
 impl Shard {
@@ -198,6 +202,7 @@ impl Shard {
             users: Users::new(placement),
             holders: single::Holders::new(),
             charged: rates::Charged::default(),
+            taken: replay::TakenHere::default(),
             watching: watching::Watching::default(),
             addresses: Addresses::new(placement.key),
             channels: Channels::new(placement),
@@ -463,6 +468,8 @@ impl Shard {
                 self.charge_for(source, operation, (app, user), kind);
             }
             Letter::Charged { operation, granted } => self.charge_answered(operation, granted),
+            Letter::Take { operation, app, mark } => self.take_for(source, operation, app, *mark),
+            Letter::Taken { operation, result } => self.take_answered(operation, result),
             Letter::Watch { question, app, users } => self.watched_by(source, question, app, &users),
             Letter::Unwatch { app, users } => self.unwatched_by(source, app, &users),
             Letter::Seen { question, app, users, are_here } => {
@@ -539,7 +546,10 @@ impl Shard {
             Some(Operation::Resp(publishing)) => {
                 self.resp_published(&publishing, result.map(|published| published.subscribers));
             }
-            Some(Operation::Subscribe(_) | Operation::Lookup(_) | Operation::Charge(_)) | None => {}
+            Some(
+                Operation::Subscribe(_) | Operation::Lookup(_) | Operation::Charge(_) | Operation::Take(_),
+            )
+            | None => {}
         }
     }
 

@@ -84,8 +84,8 @@ impl Shard {
             now_s: self.now.unix_ms / 1_000,
             window_s: options.auth_timestamp_window_s,
         };
-        let digest = authenticate(&query, &request, keys)?;
-        let target = Target::read(endpoint, &query, digest)?;
+        let proof = authenticate(&query, &request, keys)?;
+        let target = Target::read(endpoint, &query, proof)?;
         let limit = self.config.limits.http_body_bytes_max;
         head.body.check(limit as u64).map_err(|_| Refusal::BodyTooLarge { limit })?;
         let app = AppIndex(u16::try_from(app).unwrap_or(u16::MAX));

@@ -200,6 +200,22 @@ test("T4.2 the same signed request is carried out as often as it comes", async (
   assert.deepEqual(await hears(listener, 2), [1, 1]);
 });
 
+test("T4.2 with replay_cache it is carried out once, whatever connection it comes on", async (t) => {
+  const broker = await start(t, { pusher: "replay_cache = 1000" });
+  const listener = await listen5(t, broker, "chat", { token: token("42") });
+  const statuses = [];
+  for (const number of [1, 2, 3, 4, 5]) {
+    const body = JSON.stringify({ name: "e", channel: "chat", data: `${number}` });
+    const query = library(broker).createSignedQueryString({ method: "POST", path: "/apps/1/events", params: {}, body });
+    // All at once, each on a connection of its own.
+    const headers = { connection: "close" };
+    const same = [1, 2, 3, 4].map(() => fetch(`${broker.http}/apps/1/events?${query}`, { method: "POST", body, headers }));
+    statuses.push((await Promise.all(same)).map(({ status }) => status).sort());
+  }
+  assert.deepEqual(statuses, Array(5).fill([200, 401, 401, 401]));
+  assert.deepEqual(await hears(listener, 5), [1, 2, 3, 4, 5]);
+});
+
 test("unknown endpoints and methods, and bodies that are too long, have an answer in JSON", async (t) => {
   const broker = await start(t, { limits: "http_body_bytes_max = 20000" });
   const pusher = library(broker);

@@ -61,6 +61,10 @@ impl Display for ShownLetter<'_> {
             Letter::Displaced { connection } => write!(out, "displaced {}", connection.slot.0),
             Letter::Charge { user, kind, .. } => write!(out, "charge {user} {kind:?}"),
             Letter::Charged { operation, granted } => write!(out, "charged {} {granted}", operation.index),
+            Letter::Take { mark, .. } => write!(out, "take {}", mark.signed_s),
+            Letter::Taken { operation, result } => {
+                write!(out, "taken {} {}", operation.index, result.is_ok())
+            }
             Letter::Watch { users, .. } => write!(out, "watch {users:?}"),
             Letter::Unwatch { users, .. } => write!(out, "unwatch {users:?}"),
             Letter::Seen { users, are_here, .. } => write!(out, "seen {users:?} {are_here:?}"),

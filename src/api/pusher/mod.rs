@@ -2,7 +2,8 @@
 //!
 //! A request is judged in two steps. By its head alone [`Target::read`] tells who asks ([`authenticate`]) and what;
 //! with its body [`parse`] makes it [`Call`](super::call::Call)s and the [`Shape`] that their answers are written in.
-//! A body is read whole before any of it is carried out, so a batch with one bad event sends none.
+//! A body is read whole before any of it is carried out, so a batch with one bad event sends none. Where
+//! `replay_cache` is on, a [`Mark`] is then looked for among those [`Taken`] before.
 //!
 //! Every body in either direction is one JSON object. Success is 200 with exactly what was asked for, `{}` if that
 //! is nothing; a refusal is `{"error":"<text>","code":<status>}`.
@@ -11,6 +12,7 @@ mod answer;
 mod names;
 mod parse;
 mod refusal;
+mod replay;
 mod route;
 mod signed;
 #[cfg(test)]
@@ -19,8 +21,9 @@ mod tests;
 pub use self::answer::{append_answers, append_refusal};
 pub use self::parse::{Target, Terms, parse};
 pub use self::refusal::Refusal;
+pub use self::replay::{Mark, Taken};
 pub use self::route::{Endpoint, Route, route};
-pub use self::signed::{BodyDigest, KEY, Query, Request, Unauthorized, authenticate};
+pub use self::signed::{BodyDigest, KEY, Proof, Query, Request, Unauthorized, authenticate};
 
 use super::call::Call;
 

@@ -2,8 +2,9 @@
 
 use super::names::{judge_channel, judge_event};
 use super::refusal::Refusal;
+use super::replay::Mark;
 use super::route::Endpoint;
-use super::signed::{BodyDigest, Query};
+use super::signed::{BodyDigest, Proof, Query};
 use super::{Info, Shape, Work};
 use crate::api::call::{Call, Errand, Excluded, Message, Tags, Whose};
 use crate::config::{App, Limits, Pusher};
@@ -19,6 +20,8 @@ use crate::wire::json::{Json, Object, Value, without_raw_newlines};
 pub struct Target {
     endpoint: Endpoint,
     digest: BodyDigest,
+    /// What it is known again by.
+    pub mark: Mark,
     info: Info,
     prefix: Box<str>,
 }
@@ -28,10 +31,11 @@ const KNOWN: &str = "user_count, subscription_count and cache, joined by commas"
 
 impl Target {
     /// Takes from the query what the endpoint reads there.
-    pub fn read(endpoint: Endpoint, query: &Query<'_>, digest: BodyDigest) -> Result<Self, Refusal> {
+    pub fn read(endpoint: Endpoint, query: &Query<'_>, proof: Proof) -> Result<Self, Refusal> {
         let info = query.value("info").map_or(Ok(Info::default()), info)?;
         let prefix = query.value("filter_by_prefix").unwrap_or_default().into();
-        Ok(Self { endpoint, digest, info, prefix })
+        let Proof { digest, mark } = proof;
+        Ok(Self { endpoint, digest, mark, info, prefix })
     }
 }
 
@@ -45,7 +49,7 @@ pub struct Terms<'a> {
 
 /// Reads a whole request. Errors: nothing of it may be carried out. `json`: scratch space.
 pub fn parse(target: Target, body: &[u8], terms: Terms<'_>, json: &mut Json) -> Result<Work, Refusal> {
-    let Target { endpoint, digest, info, prefix } = target;
+    let Target { endpoint, digest, mark: _, info, prefix } = target;
     digest.judge(body)?;
     let one = |call, shape| Ok(Work { calls: vec![call], shape });
     let known = |channel: &str| judge_channel(terms.app, terms.options, channel);

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use md5::{Digest, Md5};
 
+use super::replay::Mark;
 use crate::auth::pusher::{PusherKeys, request_text};
 use crate::wire::http::percent_decode;
 
@@ -83,6 +84,13 @@ impl BodyDigest {
     }
 }
 
+/// A signature that is right, and what it is right for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    pub digest: BodyDigest,
+    pub mark: Mark,
+}
+
 /// Why a request is refused; answered with status 401. Each names what would help, none the expected digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unauthorized {
@@ -108,6 +116,14 @@ pub enum Unauthorized {
         "auth_signature is wrong: sign METHOD, path and the sorted query without auth_signature, joined by newlines"
     )]
     Signature,
+    #[error(
+        "this very request was taken before; sign what is to be done again anew, not within the same second"
+    )]
+    Again,
+    #[error(
+        "auth_timestamp is no later than that of requests the server had to forget: set the clock, or raise apps.pusher.replay_cache"
+    )]
+    Forgotten,
     #[error("the body is not signed: body_md5 is missing")]
     BodyUnsigned,
     #[error("body_md5 is not the digest of the body")]
@@ -131,7 +147,7 @@ pub fn authenticate(
     query: &Query<'_>,
     request: &Request<'_>,
     keys: &PusherKeys,
-) -> Result<BodyDigest, Unauthorized> {
+) -> Result<Proof, Unauthorized> {
     if query.value(KEY).ok_or(Unauthorized::NoKey)? != keys.key() {
         return Err(Unauthorized::Key);
     }
@@ -166,10 +182,10 @@ pub fn authenticate(
     let mut texts = paths
         .iter()
         .flat_map(|path| forms.iter().map(move |pairs| request_text(request.method, path, pairs)));
-    match texts.any(|text| keys.verify_signature(signature, text.as_bytes()).is_ok()) {
-        true => Ok(BodyDigest(digest)),
-        false => Err(Unauthorized::Signature),
-    }
+    let signature = texts
+        .find_map(|text| keys.verify_signature(signature, text.as_bytes()).ok())
+        .ok_or(Unauthorized::Signature)?;
+    Ok(Proof { digest: BodyDigest(digest), mark: Mark { signed_s: timestamp, signature } })
 }
 
 #[cfg(test)]
@@ -194,7 +210,7 @@ mod tests {
 
     fn judge(method: &str, paths: &[&str], query: &str, now_s: u64) -> Result<BodyDigest, Unauthorized> {
         let request = Request { method, paths, now_s, window_s: 600 };
-        authenticate(&Query::read(query)?, &request, &keys())
+        authenticate(&Query::read(query)?, &request, &keys()).map(|proof| proof.digest)
     }
 
     /// A signed GET with these further parameters, as sent and as signed.
