@@ -4,12 +4,13 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
-import { after, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import Echo from "laravel-echo";
 import nacl from "tweetnacl";
 import { launch, startBroker, until } from "./broker.mjs";
 import { listen5, token, within } from "./clients.mjs";
+import { connected, endsWith, next, towards } from "./pusher_js.mjs";
 
 const require = createRequire(import.meta.url);
 const Backend = require("pusher");
@@ -69,8 +70,7 @@ function client(t, version, broker, app, { user = "ann", ...options } = {}) {
   const params = { user };
   const Pusher = VERSIONS[version];
   const pusher = new Pusher(options.key ?? KEY, {
-    cluster: "local", wsHost: "127.0.0.1", wsPort: broker.ports.http, httpHost: "127.0.0.1", httpPort: broker.ports.http,
-    forceTLS: false, encrypted: false, enabledTransports: ["ws"], disableStats: true,
+    ...towards(broker), httpHost: "127.0.0.1", httpPort: broker.ports.http, encrypted: false, disableStats: true,
     ...(version === OLDEST
       ? { authEndpoint: `${app.url}/channel`, auth: { params } }
       : {
@@ -83,19 +83,9 @@ function client(t, version, broker, app, { user = "ann", ...options } = {}) {
   pusher.connection.bind("state_change", ({ current }) => pusher.states.push(current));
   pusher.errors = [];
   pusher.connection.bind("error", (error) => pusher.errors.push(error));
-  t.after(() => pusher.disconnect());
+  endsWith(t, pusher);
   return pusher;
 }
-
-/** Resolves with what comes next as `event`. */
-const next = (emitter, event, what = event) =>
-  within(new Promise((resolve) => emitter.bind(event, function handler(data, metadata) {
-    emitter.unbind(event, handler);
-    resolve(Object.keys(metadata ?? {}).length > 0 ? [data, metadata] : data);
-  })), what);
-
-const connected = (pusher) =>
-  (pusher.connection.state === "connected" ? Promise.resolve() : next(pusher.connection, "connected"));
 
 async function joined(pusher, name) {
   const channel = pusher.subscribe(name);
@@ -112,16 +102,8 @@ async function joined(pusher, name) {
 const publish = (broker, channel, data, event) =>
   broker.api("publish", { channel, data, ...(event ? { tags: { event } } : {}) });
 
-/**
- * Ends the process a while after the last group of tests: a pusher-js that met its broker's end keeps timers that nothing
- * clears, and they would keep this process for good.
- */
-let groups = Object.keys(VERSIONS).length + 2;
-const endsGroup = () => after(() => { groups -= 1; if (groups === 0) setTimeout(() => process.exit(), 2_000).unref(); });
-
 for (const version of Object.keys(VERSIONS)) {
   describe(version, { concurrency: true }, () => {
-    endsGroup();
     test("public, private and presence channels, and events of clients", async (t) => {
       const [broker, app] = await Promise.all([start(t), endpoint(t)]);
       const ann = client(t, version, broker, app, { user: "ann" });
@@ -220,7 +202,6 @@ for (const version of Object.keys(VERSIONS)) {
 }
 
 describe("the newest", { concurrency: true }, () => {
-  endsGroup();
   test("signing in, and every class of close code after it", async (t) => {
     const [broker, app] = await Promise.all([start(t), endpoint(t)]);
     const ann = client(t, NEWEST, broker, app);
@@ -348,7 +329,6 @@ describe("the newest", { concurrency: true }, () => {
 });
 
 describe("laravel-echo", { concurrency: true }, () => {
-  endsGroup();
   test("channel, private, join, whisper and leave", async (t) => {
     const [broker, app] = await Promise.all([start(t), endpoint(t)]);
     const echo = (user) => new Echo({ broadcaster: "pusher", client: client(t, NEWEST, broker, app, { user }) });

@@ -8,6 +8,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import Pusher from "pusher";
 import { startBroker, until } from "./broker.mjs";
 import { hears, listen5, token, within } from "./clients.mjs";
+import { connected, endsWith, towards } from "./pusher_js.mjs";
 
 const PusherClient = createRequire(import.meta.url)("pusher8");
 const KEY = "app-key";
@@ -30,18 +31,15 @@ const library = (broker) =>
 async function connect(t, broker, { user } = {}) {
   const pusher = library(broker);
   const client = new PusherClient(KEY, {
-    cluster: "local", wsHost: "127.0.0.1", wsPort: broker.ports.http, forceTLS: false, enabledTransports: ["ws"],
+    ...towards(broker),
     channelAuthorization: { customHandler: ({ socketId, channelName }, done) => 
       done(null, pusher.authorizeChannel(socketId, channelName, channelName.startsWith("presence-") ? { user_id: user } : undefined)) },
     userAuthentication: { customHandler: ({ socketId }, done) => done(null, pusher.authenticateUser(socketId, { id: user })) },
   });
-  t.after(() => client.disconnect());
+  endsWith(t, client);
   client.states = [];
   client.connection.bind("state_change", ({ current }) => client.states.push(current));
-  await within(new Promise((resolve) => client.connection.bind("connected", resolve)), "pusher-js connects");
-  // When the broker closes, its WebSocket closes once more, and would wait for the answer until 30 s are over.
-  const { socket } = client.connection.connection.transport;
-  t.after(() => clearTimeout(socket._closeTimer));
+  await connected(client);
   return client;
 }
 

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import express from "express";
 import Backend from "pusher";
 import { freePort, startBroker, until } from "./broker.mjs";
-import { within } from "./clients.mjs";
+import { connected, endsWith, towards } from "./pusher_js.mjs";
 
 const require = createRequire(import.meta.url);
 const VERSIONS = { "pusher-js 8.6.0": require("pusher8"), "pusher-js 8.0.1": require("pusher80") };
@@ -45,18 +45,13 @@ async function endpoint(t, path, answer) {
 
 /** A client that is connected. `userAuthentication`: as on the page. */
 async function connect(t, broker, version, userAuthentication) {
-  const pusher = new VERSIONS[version](KEY, {
-    cluster: "local", wsHost: "127.0.0.1", wsPort: broker.ports.http, forceTLS: false, enabledTransports: ["ws"],
-    userAuthentication,
-  });
+  const pusher = new VERSIONS[version](KEY, { ...towards(broker), userAuthentication });
+  endsWith(t, pusher);
   pusher.errors = [];
   pusher.connection.bind("error", (error) => pusher.errors.push(error));
   pusher.signedIn = [];
   pusher.bind("pusher:signin_success", ({ user_data }) => pusher.signedIn.push(JSON.parse(user_data)));
-  await within(new Promise((resolve) => pusher.connection.bind("connected", resolve)), "pusher-js connects");
-  const { socket } = pusher.connection.connection.transport;
-  // When the broker closes, its WebSocket closes once more, and would wait for the answer until 30 s are over.
-  t.after(() => { pusher.disconnect(); clearTimeout(socket._closeTimer); });
+  await connected(pusher);
   return pusher;
 }
 
