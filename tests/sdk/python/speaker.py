@@ -45,16 +45,22 @@ async def token(path):
     return await asyncio.to_thread(fetch)
 
 
+def says_why(type, always=False):
+    """A handler for a change of state. Code 0 is the client's own doing: that is said only of ends."""
+
+    async def handler(_, ctx):
+        if always or ctx.code:
+            say(type, code=ctx.code, reason=ctx.reason)
+
+    return handler
+
+
 class OfClient(ClientEventHandler):
+    on_connecting = says_why("connecting")
+    on_disconnected = says_why("disconnected", always=True)
+
     async def on_connected(self, ctx):
         say("connected", client=ctx.client)
-
-    async def on_connecting(self, ctx):
-        if ctx.code:
-            say("connecting", code=ctx.code, reason=ctx.reason)
-
-    async def on_disconnected(self, ctx):
-        say("disconnected", code=ctx.code, reason=ctx.reason)
 
     async def on_subscribed(self, ctx):
         say("server_subscribed", channel=ctx.channel, recovered=ctx.recovered)
@@ -64,15 +70,11 @@ class OfClient(ClientEventHandler):
 
 
 class OfSubscription(SubscriptionEventHandler):
+    on_subscribing = says_why("subscribing")
+    on_unsubscribed = says_why("unsubscribed", always=True)
+
     async def on_subscribed(self, ctx):
         say("subscribed", recovered=ctx.recovered)
-
-    async def on_subscribing(self, ctx):
-        if ctx.code:
-            say("subscribing", code=ctx.code, reason=ctx.reason)
-
-    async def on_unsubscribed(self, ctx):
-        say("unsubscribed", code=ctx.code, reason=ctx.reason)
 
     async def on_publication(self, ctx):
         say("publication", **publication(ctx.pub))
