@@ -13,9 +13,11 @@ export class Relay {
   }
 
   constructor(target) {
+    /** Where the connections lead that come from now on. */
+    this.target = target;
     this.pairs = new Set();
     this.isCut = false;
-    this.server = createServer({ noDelay: true }, (near) => this.#join(near, target));
+    this.server = createServer({ noDelay: true }, (near) => this.#join(near));
   }
 
   get websocket() { return `ws://127.0.0.1:${this.port}/connection/websocket`; }
@@ -35,9 +37,9 @@ export class Relay {
     return chosen.length;
   }
 
-  #join(near, target) {
+  #join(near) {
     if (this.isCut) return void near.on("error", () => {}).destroy();
-    const far = connect({ port: target, host: "127.0.0.1", noDelay: true });
+    const far = connect({ port: this.target, host: "127.0.0.1", noDelay: true });
     const pair = { end: () => { near.destroy(); far.destroy(); this.pairs.delete(pair); } };
     this.pairs.add(pair);
     for (const [one, other] of [[near, far], [far, near]]) {
