@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
+import { Agent } from "node:http";
 import { test } from "node:test";
 import jsonwebtoken from "jsonwebtoken";
 import Pusher from "pusher";
@@ -27,6 +28,7 @@ const library = (broker, options = {}) =>
 /** What a rejected request was answered with. */
 async function refusal(promise) {
   const error = await promise.then(() => assert.fail("the request was accepted"), (error) => error);
+  assert.ok(error instanceof Pusher.RequestError, `${error}`);
   const { error: text, code } = JSON.parse(error.body);
   assert.equal(code, error.status);
   return { status: error.status, text };
@@ -57,6 +59,25 @@ test("an event reaches subscribers whatever they speak, its name as a tag", asyn
   await pusher.trigger("chat", "greeting", [1, 2], { socket_id: "1001.2001" });
   assert.deepEqual(await hears(listener, 3), [{ hello: "wörld" }, "plain text", [1, 2]]);
   assert.ok(listener.heard.every(({ tags }) => tags.event === "greeting"));
+});
+
+test("a library made from a URL or a cluster's name, and requests made by hand, are let in too", async (t) => {
+  const broker = await start(t);
+  const listener = await listen5(t, broker, "chat", { token: token("42") });
+  const { http: port } = broker.ports;
+  await Pusher.forURL(`http://${KEY}:app-secret@127.0.0.1:${port}/apps/1`).trigger("chat", "e", "URL");
+  // The cluster's host is this one, whatever it is called.
+  const found = { address: "127.0.0.1", family: 4 };
+  const agent = new Agent({ lookup: (_, { all }, done) => (all ? done(null, [found]) : done(null, found.address, found.family)) });
+  t.after(() => agent.destroy());
+  await Pusher.forCluster("local", { appId: "1", key: KEY, secret: "app-secret", port, useTLS: false, agent }).trigger("chat", "e", "cluster");
+  const pusher = library(broker, { timeout: 5_000 });
+  assert.deepEqual(await answer(pusher.post({ path: "/events", body: { name: "e", channel: "chat", data: "post" } })), {});
+  const query = `auth_key=${KEY}&auth_timestamp=${Math.floor(Date.now() / 1000)}&auth_version=1.0`;
+  const signature = new Pusher.Token(KEY, "app-secret").sign(`GET\n/apps/1/channels\n${query}`);
+  const channels = await fetch(`${broker.http}/apps/1/channels?${query}&auth_signature=${signature}`);
+  assert.deepEqual([channels.status, await channels.json()], [200, { channels: { chat: {} } }]);
+  assert.deepEqual(await hears(listener, 3), ["URL", "cluster", "post"]);
 });
 
 test("a batch is sent whole or not at all", async (t) => {

@@ -6,6 +6,7 @@ import { createRequire } from "node:module";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import Pusher from "pusher";
+import nacl from "tweetnacl";
 import { startBroker, until } from "./broker.mjs";
 import { hears, listen5, token, within } from "./clients.mjs";
 import { connected, endsWith, towards } from "./pusher_js.mjs";
@@ -24,15 +25,14 @@ allow_publish_for_subscriber = true
 const start = (t, { app = "", ...options } = {}) =>
   startBroker(t, { shards: 2, app: `${APP}\n${app}`, namespaces: NAMESPACES, ...options });
 
-const library = (broker) =>
-  new Pusher({ appId: "1", key: KEY, secret: "app-secret", host: "127.0.0.1", port: broker.ports.http, useTLS: false });
+const library = (broker, options = {}) =>
+  new Pusher({ appId: "1", key: KEY, secret: "app-secret", host: "127.0.0.1", port: broker.ports.http, useTLS: false, ...options });
 
-/** A pusher-js that is connected; `states` are those it went through. */
-async function connect(t, broker, { user } = {}) {
-  const pusher = library(broker);
+/** A pusher-js that is connected; `states` are those it went through. `pusher`: the backend that lets it in. */
+async function connect(t, broker, { user, pusher = library(broker), ...options } = {}) {
   const client = new PusherClient(KEY, {
-    ...towards(broker),
-    channelAuthorization: { customHandler: ({ socketId, channelName }, done) => 
+    ...towards(broker), ...options,
+    channelAuthorization: { customHandler: ({ socketId, channelName }, done) =>
       done(null, pusher.authorizeChannel(socketId, channelName, channelName.startsWith("presence-") ? { user_id: user } : undefined)) },
     userAuthentication: { customHandler: ({ socketId }, done) => done(null, pusher.authenticateUser(socketId, { id: user })) },
   });
@@ -120,14 +120,46 @@ test("a user who signed in is sent to, and terminated for good", async (t) => {
   assert.equal(other.connection.state, "connected");
 });
 
-/** A backend whose webhook is `hook`; `told` fills with the events that were signed right. */
+test("what the library encrypts pusher-js decrypts, and nobody between them", async (t) => {
+  const broker = await start(t);
+  const pusher = library(broker, { encryptionMasterKeyBase64: Buffer.alloc(32, 7).toString("base64") });
+  // The method by its former name.
+  const formerly = Object.create(pusher, { authorizeChannel: { value: pusher.authenticate } });
+  const client = await connect(t, broker, { pusher: formerly, nacl });
+  const onTheWire = [];
+  client.connection.bind("message", ({ event, data }) => { if (event === "secret") onTheWire.push(data); });
+  const secrets = [["secret", { hush: "wörld" }], ["secret", "hush"]];
+  for (const name of ["private-encrypted-room", "private-encrypted-cache-room"]) {
+    const channel = await listen(client, name);
+    await pusher.trigger(name, "secret", { hush: "wörld" });
+    await pusher.triggerBatch([{ channel: "open", name: "e", data: 1 }, { channel: name, name: "secret", data: "hush" }]);
+    await until(() => channel.heard.length === 2, () => `two events: ${JSON.stringify(channel.heard)}`);
+    assert.deepEqual(channel.heard, secrets);
+  }
+  assert.equal(onTheWire.length, 4);
+  for (const data of onTheWire) assert.deepEqual(Object.keys(data), ["nonce", "ciphertext"]);
+  assert.doesNotMatch(JSON.stringify(onTheWire), /hush/);
+  const late = await listen(await connect(t, broker, { pusher, nacl }), "private-encrypted-cache-room");
+  await until(() => late.heard.length === 1, "what was remembered");
+  assert.deepEqual(late.heard, [secrets[1]]);
+  const { cache } = await (await pusher.get({ path: "/channels/private-encrypted-cache-room", params: { info: "cache" } })).json();
+  const [nonce, ciphertext] = ["nonce", "ciphertext"].map((name) => Buffer.from(JSON.parse(cache.data)[name], "base64"));
+  const opened = nacl.secretbox.open(ciphertext, nonce, pusher.channelSharedSecret("private-encrypted-cache-room"));
+  assert.equal(Buffer.from(opened).toString(), '"hush"');
+});
+
+/**
+ * A backend whose webhook is `hook`; `told` fills with the events that were signed right, `received` with all requests.
+ */
 async function backend(t, types) {
   const told = [];
+  const received = [];
   const server = createServer((request, response) => {
     let rawBody = "";
     request.on("data", (chunk) => { rawBody += chunk; });
     request.on("end", () => {
-      const hook = new Pusher({ appId: "1", key: KEY, secret: "app-secret" }).webhook({ headers: request.headers, rawBody });
+      received.push({ headers: request.headers, rawBody });
+      const hook = new Pusher({ appId: "1", key: KEY, secret: "app-secret" }).webhook(received.at(-1));
       told.push(...(hook.isValid() ? hook.getEvents() : ["invalid"]));
       response.end();
     });
@@ -135,11 +167,11 @@ async function backend(t, types) {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => { server.closeAllConnections(); server.close(); });
   const url = `http://127.0.0.1:${server.address().port}/`;
-  return { told, hook: `[[apps.pusher.webhooks]]\nurl = "${url}"\nevent_types = ${JSON.stringify(types)}` };
+  return { told, received, hook: `[[apps.pusher.webhooks]]\nurl = "${url}"\nevent_types = ${JSON.stringify(types)}` };
 }
 
 test("what clients send each other is told by webhook", async (t) => {
-  const { told, hook } = await backend(t, ["client_event"]);
+  const { told, received, hook } = await backend(t, ["client_event"]);
   const broker = await start(t, { app: hook });
   const [one, two] = [await connect(t, broker), await connect(t, broker)];
   const [first, second] = [await listen(one, "private-room"), await listen(two, "private-room")];
@@ -153,6 +185,16 @@ test("what clients send each other is told by webhook", async (t) => {
     { ...common, event: "client-text", data: "plain" },
     { ...common, event: "client-typing", data: '{"t":"é"}' },
   ]);
+
+  const judge = (request, key, secret) => new Pusher({ appId: "1", key, secret }).webhook(request);
+  const [request] = received;
+  const another = judge(request, "another-key", "another-secret");
+  assert.ok(another.isContentTypeValid() && another.isBodyValid() && !another.isValid());
+  assert.ok(another.isValid([new Pusher.Token(KEY, "wrong"), { key: KEY, secret: "app-secret" }]));
+  assert.equal(another.getData().events.length, 1);
+  assert.ok(Math.abs(another.getTime() - Date.now()) < 60_000, `${another.getTime()}`);
+  const changed = judge({ ...request, rawBody: request.rawBody.replace("client-", "client_") }, KEY, "app-secret");
+  assert.ok(!changed.isValid());
 });
 
 test("members of a presence channel are listed, counted and told, once per user", async (t) => {
