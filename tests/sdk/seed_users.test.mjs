@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -10,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import express from "express";
 import Backend from "pusher";
 import { freePort, startBroker, until } from "./broker.mjs";
+import { Raw } from "./clients.mjs";
 import { connected, endsWith, towards } from "./pusher_js.mjs";
 
 const require = createRequire(import.meta.url);
@@ -105,6 +107,100 @@ for (const version of Object.keys(VERSIONS)) {
     });
   });
 }
+
+describe("the page's endpoints in PHP", { concurrency: true }, () => {
+  const hmac = (text) => createHmac("sha256", SECRET).update(text).digest("hex");
+  /** As `json_encode` writes it: slashes and everything but ASCII escaped. */
+  const json_encode = (value) => JSON.stringify(value).replaceAll("/", "\\/")
+    .replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  /** What `$pusher->authenticateUser($socket_id, $user_data)` returns, without any library. */
+  const authenticateUser = (socket_id, user_data) => {
+    const text = json_encode(user_data);
+    return json_encode({ auth: `${KEY}:${hmac(`${socket_id}::user::${text}`)}`, user_data: text });
+  };
+  const forbidden = [403, "Forbidden"];
+  const NAME = "Jörg / Smith 🙂";
+  // Who is asking, by the session that the framework knows: here a parameter of the request.
+  const VARIANTS = {
+    "the first, whose user has a number": ({ socket_id, uid }) => (uid
+      ? [200, authenticateUser(socket_id, { id: String(Number(uid)), user_info: { name: NAME }, watchlist: ["8", "9"] })]
+      : forbidden),
+    // The page calls `authorizeChannel` here, with a user instead of a channel; it means the method of users.
+    "the second, of WordPress": ({ socket_id, uid }) => (uid
+      ? [200, authenticateUser(socket_id, { id: uid, user_info: { name: NAME }, watchlist: null })]
+      : forbidden),
+  };
+
+  /** Serves a variant as PHP does: fields of forms in `$_POST`, what is echoed as HTML. `asked`: what came. */
+  async function serve(t, variant) {
+    const asked = [];
+    const server = createServer(async (request, response) => {
+      let body = "";
+      for await (const chunk of request) body += chunk;
+      asked.push({ method: request.method, url: request.url, type: request.headers["content-type"], body });
+      const [status, text] = variant(Object.fromEntries(new URLSearchParams(body)));
+      response.writeHead(status, { "Content-Type": "text/html; charset=UTF-8" }).end(text);
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    t.after(() => { server.closeAllConnections(); server.close(); });
+    return { asked, endpoint: `http://127.0.0.1:${server.address().port}/pusher_user_auth.php` };
+  }
+
+  /** A client without a library, and the id that it was given. */
+  async function raw(t, broker) {
+    const client = await Raw.open(t, broker, { url: `ws://127.0.0.1:${broker.ports.http}/app/${KEY}?protocol=7` });
+    return { client, socket_id: JSON.parse((await client.next()).data).socket_id };
+  }
+
+  for (const [name, variant] of Object.entries(VARIANTS)) {
+    test(`${name}: a form is answered with what the broker accepts`, async (t) => {
+      const [broker, { endpoint }] = await Promise.all([start(t), serve(t, variant)]);
+      const { client, socket_id } = await raw(t, broker);
+      const post = (fields) => fetch(endpoint, { method: "POST", body: new URLSearchParams(fields) });
+      const refused = await post({ socket_id });
+      assert.deepEqual([refused.status, await refused.text()], forbidden);
+      const accepted = await post({ socket_id, uid: "7" });
+      const answer = await accepted.json();
+      assert.deepEqual([accepted.status, Object.keys(answer)], [200, ["auth", "user_data"]]);
+      assert.match(answer.user_data, /^\{"id":"7","user_info":\{"name":"J\\u00f6rg \\\/ Smith \\ud83d\\ude42"\},"watchlist":/);
+      // Nothing of it is good for another connection.
+      const other = await raw(t, broker);
+      other.client.send({ event: "pusher:signin", data: answer });
+      assert.equal((await other.client.closed).code, 4009);
+      client.send({ event: "pusher:signin", data: answer });
+      const success = await client.next();
+      assert.equal(success.event, "pusher:signin_success");
+      assert.deepEqual(JSON.parse(success.data), { user_data: answer.user_data }, "byte for byte what was signed");
+    });
+
+    test(`${name}: pusher-js asks it, and is signed in or told why not`, async (t) => {
+      const [broker, { asked, endpoint }] = await Promise.all([start(t), serve(t, variant)]);
+      const right = await connect(t, broker, NEWEST, { endpoint, transport: "ajax", params: { uid: "7" } });
+      right.signin();
+      await signedIn(right);
+      assert.deepEqual([right.user.user_data.id, right.user.user_data.user_info], ["7", { name: NAME }]);
+      const wrong = await connect(t, broker, NEWEST, { endpoint, transport: "ajax" });
+      const told = new Promise((resolve) => wrong.user.bind("pusher:signin_error", resolve));
+      wrong.signin();
+      assert.equal((await told).status, 403);
+      assert.deepEqual([wrong.connection.state, wrong.errors], ["connected", []]);
+      const form = { method: "POST", url: "/pusher_user_auth.php", type: "application/x-www-form-urlencoded" };
+      assert.deepEqual(asked, [
+        { ...form, body: `socket_id=${right.connection.socket_id}&uid=7` },
+        { ...form, body: `socket_id=${wrong.connection.socket_id}` },
+      ]);
+    });
+  }
+
+  test("a signature of a channel signs nobody in", async (t) => {
+    const broker = await start(t);
+    const { client, socket_id } = await raw(t, broker);
+    const user_data = json_encode({ id: "7" });
+    client.send({ event: "pusher:signin", data: { auth: `${KEY}:${hmac(`${socket_id}:${user_data}`)}`, user_data } });
+    assert.equal((await client.next()).data.code, null);
+    assert.equal((await client.closed).code, 4009);
+  });
+});
 
 describe("a user's id", { concurrency: true }, () => {
   /** Signs what the libraries would not. */
