@@ -25,15 +25,18 @@ pub fn open(process: &mut Process, at: At) -> String {
     id.unwrap_or_else(|| panic!("{greeting}")).to_owned()
 }
 
+/// What the app's backend gives out for a text that a client must prove.
+pub fn sign(text: &str) -> String {
+    let keys = PusherKeys::new("app-key", &Secret::from("app-secret"), None).expect("not empty");
+    format!("app-key:{}", keys.sign(text.as_bytes()))
+}
+
 pub fn sign_in(process: &mut Process, at: At, socket_id: &str, user: &str, watchlist: &[&str]) {
     let data = format!(r#"{{"id":"{user}","watchlist":{watchlist:?}}}"#);
-    let keys = PusherKeys::new("app-key", &Secret::from("app-secret"), None).expect("not empty");
-    let auth = keys.sign(user_text(socket_id, &data).as_bytes());
+    let auth = sign(&user_text(socket_id, &data));
     let data = data.replace('"', "\\\"");
-    process.say(
-        at,
-        &format!(r#"{{"event":"pusher:signin","data":{{"auth":"app-key:{auth}","user_data":"{data}"}}}}"#),
-    );
+    process
+        .say(at, &format!(r#"{{"event":"pusher:signin","data":{{"auth":"{auth}","user_data":"{data}"}}}}"#));
 }
 
 /// A user whose own channel belongs to this one of three shards, so that a sign-in there asks no other.
