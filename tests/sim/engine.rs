@@ -15,6 +15,7 @@ use polycast::engine::memory::Memory;
 use polycast::engine::{Answer, Ask, AskId, ChannelKey, EngineError, PresenceStats, Stream};
 
 use super::ledger::{Broken, Ledger};
+use super::presence::Member;
 use super::random::Random;
 use super::scenario::EngineKind;
 
@@ -84,8 +85,8 @@ impl Engine {
         }
     }
 
-    /// Ids of the clients in a channel, sorted.
-    pub fn members(&mut self, channel: &str) -> Vec<String> {
+    /// The clients in a channel, sorted.
+    pub fn members(&mut self, channel: &str) -> Vec<Member> {
         let channel = ChannelKey { app: AppIndex(0), name: channel.into() };
         let mut answers = Vec::new();
         match self {
@@ -96,16 +97,16 @@ impl Engine {
             }
             Self::Slow(slow) => {
                 let members = slow.channels.get(&channel.name).map(|channel| &channel.members);
-                return members.map(|members| members.keys().cloned().collect()).unwrap_or_default();
+                return members.into_iter().flat_map(|members| members.values().map(member)).collect();
             }
         }
         let clients = answers.into_iter().flat_map(|answer| match answer {
             Answer::Presence { result: Ok(clients), .. } => clients,
             _ => Vec::new(),
         });
-        let mut ids: Vec<String> = clients.map(|info| info.client.text().as_str().to_owned()).collect();
-        ids.sort();
-        ids
+        let mut members: Vec<Member> = clients.map(|info| member(&info)).collect();
+        members.sort();
+        members
     }
 
     /// Channels with somebody in them.
@@ -400,6 +401,10 @@ impl Slow {
         };
         Ok(Stream { top, publications })
     }
+}
+
+fn member(info: &ClientInfo) -> Member {
+    Member { id: info.client.text().as_str().to_owned(), user: info.user.to_string() }
 }
 
 fn epoch(number: u64) -> Arc<str> {

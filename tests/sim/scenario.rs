@@ -247,11 +247,19 @@ impl Scenario {
     /// A connection token; `expires_s`: its `exp`.
     pub fn token(&self, user: &str, expires_s: Option<u64>) -> String {
         let exp = expires_s.map_or_else(String::new, |exp| format!(",\"exp\":{exp}"));
-        let claims = format!("{{\"sub\":\"{user}\",\"info\":{{\"of\":\"{user}\"}}{exp}}}");
-        // Right before the reload and, as the previous secret, after it.
-        let keys = Keys::from_bytes(SECRETS[0].as_bytes()).expect("the secret is not empty");
-        sign(claims.as_bytes(), &keys)
+        signed(&format!("{{\"sub\":\"{user}\",\"info\":{{\"of\":\"{user}\"}}{exp}}}"))
     }
+
+    /// A token that lets a user into a channel.
+    pub fn subscription_token(&self, user: &str, channel: &str) -> String {
+        signed(&format!("{{\"sub\":\"{user}\",\"channel\":\"{channel}\"}}"))
+    }
+}
+
+/// Right before the reload and, as the previous secret, after it.
+fn signed(claims: &str) -> String {
+    let keys = Keys::from_bytes(SECRETS[0].as_bytes()).expect("the secret is not empty");
+    sign(claims.as_bytes(), &keys)
 }
 
 /// Whether a slow reader of the channel may miss publications, and whether it may miss even the newest.
@@ -262,6 +270,11 @@ pub fn may_miss(channel: &str) -> (bool, bool) {
 /// Whether publications of the channel get offsets.
 pub fn is_numbered(channel: &str) -> bool {
     channel.starts_with("kept:")
+}
+
+/// Whether subscribers of the channel need a proof, and only they may publish there and see who is there.
+pub fn is_proven(channel: &str) -> bool {
+    channel.starts_with("private-") || channel.starts_with("presence-")
 }
 
 /// Whether it is kept who is in the channel.

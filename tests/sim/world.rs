@@ -13,7 +13,7 @@ use polycast::shard::{Founding, Shard};
 
 use super::around::{Around, Kill, Stage};
 use super::backend::Backend;
-use super::client::Client;
+use super::client::{Centrifuge, Client};
 use super::engine::Engine;
 use super::host::{Host, Outside};
 use super::ledger::{Broken, Ledger};
@@ -119,8 +119,10 @@ impl World {
             steps: 0,
         };
         let clients = world.scenario.clients;
-        world.clients =
-            world.with_around(|around| (0..clients).map(|name| Client::new(name, around)).collect());
+        world.clients = world.with_around(|around| {
+            let new = |name| Client::Centrifuge(Box::new(Centrifuge::new(name, around)));
+            (0..clients).map(new).collect()
+        });
         world.backends = (0..world.scenario.backends).map(Backend::new).collect();
         world
     }

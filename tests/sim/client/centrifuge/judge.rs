@@ -2,26 +2,21 @@
 
 use serde_json::Value;
 
-use super::{Client, Kind, Phase, State, Temper};
+use super::{Centrifuge, Kind};
 use crate::around::{Around, Kill};
+use crate::client::line::{Line, Phase, Temper};
 use crate::ledger::Broken;
+use crate::presence::{Name, Shown};
 use crate::replies::published;
-use crate::scenario::{EXPIRY_MS, EngineKind};
+use crate::scenario::{EXPIRY_MS, EngineKind, is_proven};
 
-impl Client {
+impl Centrifuge {
     /// The stream has ended: was that allowed without a close frame?
     pub(super) fn connection_ended(&mut self, around: &mut Around<'_>) -> Result<(), Broken> {
-        let is_expected = match self.phase {
-            Phase::Closed | Phase::Leaving => true,
-            Phase::Upgrading => around.is_draining,
-            // A close frame may be lost in the reset of a connection that was not read or spoke nonsense.
-            Phase::Open => self.may_be_slow(around) || self.temper == Temper::Rude,
-            Phase::Away => true,
-        };
-        if !is_expected {
+        if !self.line.may_have_ended(around) {
             return Err(self.broken("the connection ended without a close frame"));
         }
-        around.sockets[self.socket].close_by_peer();
+        around.sockets[self.line.socket].close_by_peer();
         self.ended(around);
         Ok(())
     }
@@ -37,8 +32,9 @@ impl Client {
                 100,
             ) => is_slow_engine,
             // The subscription ended before the command was carried out.
-            (Kind::History { channel, .. }, 103) => {
-                !matches!(self.subscriptions.get(channel), Some(State::Live(_)))
+            (Kind::History { channel, .. }, 103) => !self.subscriptions.is_live(channel),
+            (Kind::Publish { channel, .. } | Kind::Presence(channel), 103) => {
+                is_proven(channel) && !self.subscriptions.is_live(channel)
             }
             (Kind::Connect, 109) => self.expires_s.is_some_and(|expires_s| expires_s <= around.now.unix_s()),
             _ => false,
@@ -61,19 +57,13 @@ impl Client {
         let is_right = match said {
             "shutdown" => around.is_draining,
             "expired" | "connection expired" => return self.judge_expiry(around),
-            "slow" => self.may_be_slow(around),
-            "no pong" => {
-                matches!(self.temper, Temper::Mute | Temper::Sleepy | Temper::Dead)
-                    || around.scenario.is_narrow()
-            }
+            "slow" => self.line.may_be_slow(around),
+            "no pong" => self.line.may_be_mute(around),
             // An engine that is down refuses everything.
             "too many errors" => around.scenario.engine == EngineKind::Slow || around.is_reloaded,
-            "stale" => self.temper == Temper::Shy,
-            "force disconnect" => around.kills.iter().any(|kill| {
-                kill.user == self.user
-                    && kill.answered_ms.is_none_or(|answered_ms| answered_ms >= self.began_ms)
-            }),
-            _ => self.temper == Temper::Rude,
+            "stale" => self.line.temper == Temper::Shy,
+            "force disconnect" => self.line.may_be_killed(&self.user, around),
+            _ => self.line.temper == Temper::Rude,
         };
         if is_right {
             Ok(())
@@ -94,7 +84,7 @@ impl Client {
             return Ok(());
         }
         let late_ms = around.now.unix_ms.checked_sub(expires_s * 1_000);
-        let is_late = self.temper != Temper::Sleepy
+        let is_late = self.line.temper != Temper::Sleepy
             && refresh.is_none()
             && late_ms.is_some_and(|late_ms| late_ms > *EXPIRY_MS.end());
         if late_ms.is_none_or(|late_ms| late_ms < *EXPIRY_MS.start()) || is_late {
@@ -103,26 +93,15 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn may_be_slow(&self, around: &Around<'_>) -> bool {
-        let scenario = around.scenario;
-        matches!(self.temper, Temper::Sleepy | Temper::Dead)
-            || scenario.queue_bytes_max < 100_000
-            || scenario.data_bytes_max > 10_000
-    }
-
     /// Everything that was under way has come to its end: nothing may be owed to this client.
     pub fn settled(&self, around: &Around<'_>) -> Result<(), Broken> {
-        if self.phase != Phase::Open || self.is_dead() {
+        if self.line.phase != Phase::Open || self.line.is_dead() {
             return Ok(());
         }
         if let Some(expected) = self.expected.front() {
             return Err(self.broken(&format!("{expected:?} was never answered")));
         }
-        for (channel, state) in &self.subscriptions {
-            if let State::Live(reader) = state {
-                around.ledger.settled(reader, channel).map_err(|what| self.broken(&what))?;
-            }
-        }
+        self.subscriptions.settled(around.ledger).map_err(|what| self.broken(&what))?;
         let has_missed = |kill: &Kill| {
             kill.user == self.user && kill.answered_ms.is_some() && kill.sent_ms > self.greeted_ms
         };
@@ -136,37 +115,36 @@ impl Client {
         Ok(())
     }
 
-    /// The channels in whose presence it must be, or may be if it hears nothing any more, with its id.
-    pub fn shown_in(&self) -> impl Iterator<Item = (&str, &str, bool)> {
-        let (is_open, is_dead) = (self.phase == Phase::Open, self.is_dead());
-        let live =
-            self.subscriptions.iter().filter(move |(_, state)| is_open && !matches!(state, State::Asked));
-        live.map(move |(channel, _)| (&**channel, &*self.id, is_dead))
+    /// The channels in whose presence it must be, or may be if it hears nothing any more.
+    pub fn shown_in(&self) -> impl Iterator<Item = Shown<'_>> {
+        let (is_open, is_dead) = (self.line.phase == Phase::Open, self.line.is_dead());
+        let live = self.subscriptions.heard().filter(move |_| is_open);
+        live.map(move |channel| Shown { channel, name: Name::Id(&self.id), is_dead })
     }
 
     /// Was it told of those who are there? `members`: client ids, and when they asked to be there, if they did so once.
     pub fn check_others(&self, channel: &str, members: &[(&str, Option<u64>)]) -> Result<(), Broken> {
-        let is_listening =
-            self.phase == Phase::Open && matches!(self.subscriptions.get(channel), Some(State::Live(_)));
-        if !is_listening || self.is_dead() {
+        let is_listening = self.line.phase == Phase::Open && self.subscriptions.is_live(channel);
+        if !is_listening || self.line.is_dead() {
             return Ok(());
         }
         self.others.check(channel, members).map_err(|what| self.broken(&what))
     }
 
-    /// The id of a client that hears nothing any more.
-    pub fn dead_id(&self) -> Option<&str> {
-        (self.phase == Phase::Open && self.is_dead()).then_some(&*self.id)
+    /// How a client is shown that hears nothing any more.
+    pub fn dead(&self) -> Option<Name<'_>> {
+        (self.line.phase == Phase::Open && self.line.is_dead()).then_some(Name::Id(&self.id))
     }
 
     /// The last moment at which it may still be connected, in Unix milliseconds.
     pub fn expires_ms(&self) -> Option<u64> {
-        let expires_s = self.expires_s.filter(|_| self.phase == Phase::Open)?;
+        let expires_s = self.expires_s.filter(|_| self.line.phase == Phase::Open)?;
         Some(expires_s * 1_000 + EXPIRY_MS.end())
     }
 
     pub(super) fn broken(&self, what: &str) -> Broken {
-        let Self { name, temper, user, .. } = self;
+        let Self { line, user, .. } = self;
+        let Line { name, temper, .. } = line;
         let dialect = match (self.is_v1, self.is_protobuf) {
             (true, false) => "v1",
             (true, true) => "v1 Protobuf",

@@ -1,12 +1,11 @@
 //! What comes back: bytes to frames, messages and replies, each to the promise it belongs to.
 
 use serde_json::Value;
-use tungstenite::protocol::frame::coding::Control;
 
 use super::judge::judge_history;
-use super::{Client, Expected, Kind, Phase, State, Temper};
+use super::{Centrifuge, Expected, Kind};
 use crate::around::Around;
-use crate::frames::{Frame, append_control, append_message, take_frame};
+use crate::client::line::{Incoming, Phase, Received, Temper};
 use crate::ledger::{Broken, Outcome};
 use crate::mutant::Mutant;
 use crate::protobuf;
@@ -14,59 +13,25 @@ use crate::replies::{Message, parse, published, published_text, read};
 use crate::scenario::EngineKind;
 use crate::wish::{Wish, read_difference};
 
-impl Client {
+impl Centrifuge {
     pub(super) fn read(&mut self, around: &mut Around<'_>) -> Result<(), Broken> {
-        if around.sockets[self.socket].has_ended() {
-            return self.connection_ended(around);
+        match self.line.receive(around).map_err(|what| self.broken(&what))? {
+            Received::End => return self.connection_ended(around),
+            Received::Part => return Ok(()),
+            Received::Opened if self.line.temper != Temper::Shy => self.greet(around),
+            Received::Opened | Received::More => {}
         }
-        let bytes = around.sockets[self.socket].read(around.random);
-        self.inbound.extend_from_slice(&bytes);
-        if self.phase == Phase::Upgrading && !self.read_upgrade(around)? {
-            return Ok(());
-        }
-        while self.phase != Phase::Away {
-            let Some(frame) = take_frame(&mut self.inbound).map_err(|what| self.broken(&what))? else {
-                break;
-            };
-            self.frame(frame, around)?;
+        while let Some(frame) = self.line.next_frame(around).map_err(|what| self.broken(&what))? {
+            match frame {
+                Incoming::Close { code, reason } => self.closed(code, &reason, around)?,
+                Incoming::Text(payload) if !self.is_protobuf => self.message(&payload, around)?,
+                Incoming::Binary(payload) if self.is_protobuf => self.message(&payload, around)?,
+                Incoming::Text(_) | Incoming::Binary(_) => {
+                    return Err(self.broken("a frame of the wrong kind"));
+                }
+            }
         }
         Ok(())
-    }
-
-    /// `false`: the answer is not whole yet.
-    pub(super) fn read_upgrade(&mut self, around: &mut Around<'_>) -> Result<bool, Broken> {
-        let Some(end) = self.inbound.windows(4).position(|four| four == b"\r\n\r\n") else {
-            return Ok(false);
-        };
-        if !self.inbound.starts_with(b"HTTP/1.1 101 ") {
-            let head = String::from_utf8_lossy(&self.inbound[..end]).into_owned();
-            return Err(self.broken(&format!("the upgrade was answered with {head:?}")));
-        }
-        self.inbound.drain(..end + 4);
-        self.phase = Phase::Open;
-        if self.temper != Temper::Shy {
-            self.greet(around);
-        }
-        Ok(true)
-    }
-
-    pub(super) fn frame(&mut self, frame: Frame, around: &mut Around<'_>) -> Result<(), Broken> {
-        if self.phase == Phase::Closed {
-            return Err(self.broken("a frame after the close frame"));
-        }
-        match frame {
-            Frame::Ping(payload) => {
-                if self.temper != Temper::Mute {
-                    append_control(Control::Pong, &payload, around.random, &mut self.writer.bytes);
-                }
-                Ok(())
-            }
-            Frame::Pong => Ok(()),
-            Frame::Close { code, reason } => self.closed(code, &reason, around),
-            Frame::Text(payload) if !self.is_protobuf => self.message(&payload, around),
-            Frame::Binary(payload) if self.is_protobuf => self.message(&payload, around),
-            Frame::Text(_) | Frame::Binary(_) => Err(self.broken("a frame of the wrong kind")),
-        }
     }
 
     pub(super) fn message(&mut self, payload: &[u8], around: &mut Around<'_>) -> Result<(), Broken> {
@@ -79,9 +44,9 @@ impl Client {
         let message = value.and_then(|value| read(&value, self.is_v1));
         match message.map_err(|what| self.broken(&what))? {
             Message::Ping => {
-                if self.temper != Temper::Mute && self.phase == Phase::Open {
+                if self.line.temper != Temper::Mute && self.line.phase == Phase::Open {
                     let pong: &[u8] = if self.is_protobuf { b"\0" } else { b"{}" };
-                    append_message(pong, !self.is_protobuf, around.random, &mut self.writer.bytes);
+                    self.line.say(pong, !self.is_protobuf, around);
                 }
                 Ok(())
             }
@@ -132,20 +97,15 @@ impl Client {
     pub(super) fn subscription_ended(&mut self, channel: &str) -> bool {
         self.others.ended(channel);
         self.texts.remove(channel);
-        match self.subscriptions.remove(channel) {
-            Some(State::Live(reader) | State::Ending(reader)) => {
-                if let Some((offset, epoch)) = self.positions.remove(channel) {
-                    self.ended.insert(channel.to_owned(), (reader, offset, epoch));
-                }
-                true
-            }
-            Some(State::Asked) | None => false,
+        let Some(reader) = self.subscriptions.end(channel) else { return false };
+        if let Some((offset, epoch)) = self.positions.remove(channel) {
+            self.ended.insert(channel.to_owned(), (reader, offset, epoch));
         }
+        true
     }
 
     pub(super) fn subscriptions_ended(&mut self) {
-        let channels: Vec<String> = self.subscriptions.keys().cloned().collect();
-        for channel in channels {
+        for channel in self.subscriptions.channels() {
             self.subscription_ended(&channel);
         }
         self.positions.clear();
@@ -158,13 +118,7 @@ impl Client {
         offset: u64,
         around: &mut Around<'_>,
     ) -> Result<(), Broken> {
-        let heard = match self.subscriptions.get_mut(channel) {
-            Some(State::Live(reader) | State::Ending(reader)) => {
-                around.ledger.heard(reader, channel, number, offset)
-            }
-            Some(State::Asked) => Err(format!("a publication of {channel} before the subscribe reply")),
-            None => Err(format!("a publication of {channel}, which is not subscribed")),
-        };
+        let heard = self.subscriptions.hear(channel, number, offset, around.ledger);
         if offset > 0
             && let Some(position) = self.positions.get_mut(channel)
         {
@@ -183,9 +137,10 @@ impl Client {
             return Err(self.broken(&format!("a reply {tag} to nothing")));
         };
         let Expected { tag: want, kind } = expected;
-        around
-            .trace
-            .note(around.now.monotonic_ms, format_args!("client {} reply {tag} {error:?} {body}", self.name));
+        around.trace.note(
+            around.now.monotonic_ms,
+            format_args!("client {} reply {tag} {error:?} {body}", self.line.name),
+        );
         if tag != want {
             return Err(self.broken(&format!("reply {tag} where {want} ({kind:?}) was due")));
         }
@@ -213,7 +168,7 @@ impl Client {
     ) -> Result<(), Broken> {
         match kind {
             Kind::Connect if error.is_some() => {
-                around.sockets[self.socket].close_by_peer();
+                around.sockets[self.line.socket].close_by_peer();
                 self.ended(around);
             }
             Kind::Connect => {
@@ -222,7 +177,7 @@ impl Client {
                 self.greeted_ms = around.now.monotonic_ms;
             }
             Kind::Subscribe { channel, .. } if error.is_some() => {
-                self.subscriptions.remove(&channel);
+                self.subscriptions.end(&channel);
             }
             Kind::Subscribe { channel, since } => {
                 self.subscribed(channel, since, (content, payload), around)
@@ -234,13 +189,13 @@ impl Client {
                     .map_err(|what| self.broken(&what))?;
             }
             Kind::Presence(channel) => {
-                let is_live = matches!(self.subscriptions.get(&channel), Some(State::Live(_)));
+                let is_live = self.subscriptions.is_live(&channel);
                 if is_live && content["presence"].get(&self.id).is_none() {
                     return Err(self.broken(&format!("is in {channel} and not in its presence {content}")));
                 }
             }
             Kind::Unsubscribe(channel) => {
-                if let Some(State::Ending(_)) = self.subscriptions.get(&channel) {
+                if self.subscriptions.is_ending(&channel) {
                     self.subscription_ended(&channel);
                 }
                 if let Some(frame) = self.latest.get(&channel).cloned()
@@ -329,20 +284,20 @@ impl Client {
         }
         let reader = reader.of_part(wish.part());
         self.others.subscribed(&channel, around.now.monotonic_ms);
-        self.subscriptions.insert(channel, State::Live(reader));
+        self.subscriptions.live(channel, reader);
         Ok(())
     }
 
     /// The server's close frame.
     pub(super) fn closed(&mut self, code: u16, reason: &str, around: &mut Around<'_>) -> Result<(), Broken> {
-        around
-            .trace
-            .note(around.now.monotonic_ms, format_args!("client {} is closed: {code} {reason}", self.name));
-        if self.phase != Phase::Leaving {
+        around.trace.note(
+            around.now.monotonic_ms,
+            format_args!("client {} is closed: {code} {reason}", self.line.name),
+        );
+        if self.line.phase != Phase::Leaving {
             self.judge_end(code, reason, around)?;
-            append_control(Control::Close, &code.to_be_bytes(), around.random, &mut self.writer.bytes);
         }
-        self.phase = Phase::Closed;
+        self.line.answer_close(code, around);
         self.subscriptions_ended();
         self.expected.clear();
         Ok(())
