@@ -262,6 +262,21 @@ fn who_does_not_read_replies_is_not_read() {
     assert_eq!(world.reads.last(), Some(&(PUBLISHER, ReadMode::Bulk)));
 }
 
+/// The bound of clients' queues is not that of replies: those behind which nothing more is read are all handed out.
+#[test]
+fn unread_replies_are_nothing_to_be_disconnected_for() {
+    let small = format!("[apps.centrifuge]\nqueue_max_size = 4096\n{OPEN}");
+    let mut world = World::new("", &small);
+    connect(&mut world, PUBLISHER, "127.0.0.1");
+    ask(&mut world, &format!("AUTH {SECRET}\r\n"));
+    let text = "x".repeat(3_000);
+    world.receive(PUBLISHER, format!("*2\r\n$4\r\nECHO\r\n$3000\r\n{text}\r\n").repeat(10).as_bytes());
+    world.receive(PUBLISHER, b"QUIT\r\n");
+    let want = format!("$3000\r\n{text}\r\n").repeat(10) + "+OK\r\n";
+    assert!(take_text(&mut world, PUBLISHER) == want, "all ten, and the last one");
+    assert_eq!(world.shard.snapshot().slow_consumers, 0);
+}
+
 #[test]
 fn full_lanes_hold_publishers_back() {
     let mut world = publisher("");

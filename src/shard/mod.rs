@@ -564,7 +564,12 @@ impl Shard {
 
     /// Bytes that may wait for this connection.
     fn queue_bytes_max(&self, slot: Slot) -> u32 {
-        let app = &self.apps[usize::from(self.connections.cold(slot).app)];
+        let cold = self.connections.cold(slot);
+        if matches!(cold.transport, Transport::Resp(_)) {
+            // Who does not read replies is not read, and loses none of them: no dialect's bound for clients is its.
+            return u32::MAX;
+        }
+        let app = &self.apps[usize::from(cold.app)];
         app.queue_bytes_max[self.codec(slot).map_or(0, |codec| codec.variant().index())]
     }
 
