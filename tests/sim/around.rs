@@ -1,6 +1,7 @@
 //! What a peer sees of the run it takes part in.
 
 use polycast::core::time::Now;
+use polycast::shard::input::Entrance;
 
 use super::ledger::Ledger;
 use super::mutant::Saboteur;
@@ -50,8 +51,13 @@ pub struct Around<'a> {
 impl Around<'_> {
     /// A socket on its way to a shard of the seed's choice.
     pub fn connect(&mut self) -> usize {
+        self.connect_to(Entrance::Http)
+    }
+
+    /// Likewise, for a kind of listener.
+    pub fn connect_to(&mut self, entrance: Entrance) -> usize {
         let shard = self.random.index(usize::from(self.scenario.shards));
-        self.sockets.push(Socket::new(self.scenario.room));
+        self.sockets.push(Socket::new(entrance, self.scenario.room));
         self.connects.push((shard, self.sockets.len() - 1));
         self.sockets.len() - 1
     }

@@ -15,6 +15,7 @@ use super::kernel::{Completion, Kernel};
 use super::ledger::{Broken, Ledger};
 use super::mutant::{Mutant, Saboteur};
 use super::network::Socket;
+use super::publisher;
 use super::random::Random;
 use super::scenario::Scenario;
 use super::shown::{Shown, ShownLetter};
@@ -153,13 +154,14 @@ impl Host {
     fn completed(&mut self, completion: Completion, outside: &mut Outside<'_>) -> Result<(), Broken> {
         match completion {
             Completion::Accepted { slot } => {
-                self.kernel.open(slot);
+                let entrance = outside.sockets[self.kernel.socket(slot)].entrance;
+                self.kernel.open(slot, entrance.read_mode());
                 outside.trace.note(
                     outside.now.monotonic_ms,
                     format_args!("{} has socket {} in slot {slot}", self.id.0, self.kernel.socket(slot)),
                 );
                 let peer = ([127, 0, 0, 1], 40_000).into();
-                self.input(Input::Accepted { slot: Slot(slot), peer, entrance: Entrance::Http }, outside)
+                self.input(Input::Accepted { slot: Slot(slot), peer, entrance }, outside)
             }
             Completion::Sent { slot, result } => {
                 self.input(Input::Sent { slot: Slot(slot), result }, outside)?;
@@ -333,11 +335,17 @@ impl Host {
     fn check_queues(&self, outside: &Outside<'_>) -> Result<(), Broken> {
         /// What is around the data of a publication: names, info of its publisher, the frame.
         const AROUND_BYTES: usize = 1_024;
+        /// Replies to a publisher that does not read, and those that one awaited reply had held up.
+        const UNREAD_BYTES_MAX: usize = 64 * 1_024 + 256 * (publisher::TEXT_BYTES_MAX + AROUND_BYTES);
         // One answer may bring all that recovery and history bring at most.
         let publications = outside.scenario.history_size.clamp(1, 300) as usize;
         let answer = publications * (outside.scenario.data_bytes_max + AROUND_BYTES);
-        let bound = outside.scenario.queue_bytes_max as usize + answer;
+        let bound_of_clients = outside.scenario.queue_bytes_max as usize + answer;
         for slot in self.kernel.open_slots() {
+            let bound = match outside.sockets[self.kernel.socket(slot)].entrance {
+                Entrance::Http => bound_of_clients,
+                Entrance::Resp => UNREAD_BYTES_MAX,
+            };
             let bytes = self.shard.queued_bytes(Slot(slot));
             if bytes as usize > bound {
                 return Err(format!("{bytes} bytes wait for slot {slot}, the bound is {bound}"));

@@ -19,6 +19,7 @@ mod mutant;
 mod network;
 mod presence;
 mod protobuf;
+mod publisher;
 mod random;
 mod replies;
 mod scenario;
@@ -58,6 +59,13 @@ fn run(seed: u64, mutant: Option<Mutant>, shows: bool) -> Result<Report, String>
 fn run_under_fire(seed: u64, mutant: Option<Mutant>, shows: bool) -> Result<Report, String> {
     let mut random = Random::new(seed);
     let scenario = Scenario::fire(&mut random);
+    finish(World::of(scenario, random, mutant, shows))
+}
+
+/// Likewise, of a run in which all dialects meet.
+fn run_crossing(seed: u64, mutant: Option<Mutant>, shows: bool) -> Result<Report, String> {
+    let mut random = Random::new(seed);
+    let scenario = Scenario::crossing(&mut random);
     finish(World::of(scenario, random, mutant, shows))
 }
 
@@ -105,6 +113,9 @@ const MUST_OCCUR_UNDER_FIRE: [&str; 6] = [
     "subscription dropped",
 ];
 
+/// What runs in which all dialects meet must have met.
+const MUST_OCCUR_CROSSING: [&str; 3] = ["published with RESP", "reading paused", "reading resumed"];
+
 #[test]
 fn seeds_hold() {
     hold("seeds_hold", |seed, shows| run(seed, None, shows), &MUST_OCCUR);
@@ -114,6 +125,12 @@ fn seeds_hold() {
 #[test]
 fn seeds_hold_under_fire() {
     hold("seeds_hold_under_fire", |seed, shows| run_under_fire(seed, None, shows), &MUST_OCCUR_UNDER_FIRE);
+}
+
+/// Whoever publishes in whatever dialect is heard in every other.
+#[test]
+fn seeds_hold_crossing() {
+    hold("seeds_hold_crossing", |seed, shows| run_crossing(seed, None, shows), &MUST_OCCUR_CROSSING);
 }
 
 /// Every seed must hold, and all together must meet what the test is about. `test`: how it is named.
@@ -178,6 +195,11 @@ fn find(mutant: Mutant) {
 /// Likewise, in runs in which clients are cut off.
 fn find_under_fire(mutant: Mutant) {
     find_in(mutant, run_under_fire, SEEDS / 10);
+}
+
+/// Likewise, in runs in which all dialects meet.
+fn find_crossing(mutant: Mutant) {
+    find_in(mutant, run_crossing, SEEDS / 10);
 }
 
 fn find_in(mutant: Mutant, run: fn(u64, Option<Mutant>, bool) -> Result<Report, String>, seeds: u64) {
@@ -250,4 +272,9 @@ fn lost_tags_are_found() {
 #[test]
 fn a_difference_to_something_else_is_found() {
     find(Mutant::SpoilText);
+}
+
+#[test]
+fn replies_out_of_turn_are_found() {
+    find_crossing(Mutant::SwapReplies);
 }

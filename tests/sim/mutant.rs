@@ -32,6 +32,8 @@ pub enum Mutant {
     LoseTags,
     /// A client takes a difference to another text than it has.
     SpoilText,
+    /// A reply to a Redis client overtakes the one before it.
+    SwapReplies,
 }
 
 /// Puts one mutant into a run, once, at the occasion the seed names.

@@ -2,11 +2,15 @@
 
 use std::collections::VecDeque;
 
+use polycast::shard::input::Entrance;
+
 use super::random::Random;
 
 /// One connection as both ends see it.
 #[derive(Debug)]
 pub struct Socket {
+    /// The kind of listener it goes to.
+    pub entrance: Entrance,
     /// Written by the peer, not yet received by the server.
     pub to_server: VecDeque<u8>,
     /// The peer sends no more.
@@ -28,8 +32,9 @@ pub struct Socket {
 }
 
 impl Socket {
-    pub fn new(room: usize) -> Self {
+    pub fn new(entrance: Entrance, room: usize) -> Self {
         Self {
+            entrance,
             to_server: VecDeque::new(),
             peer_finished: false,
             peer_gone: false,

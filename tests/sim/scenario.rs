@@ -33,6 +33,8 @@ pub struct Scenario {
     pub engine: EngineKind,
     pub clients: usize,
     pub backends: usize,
+    /// Backends that publish with a Redis client.
+    pub publishers: usize,
     pub users: u64,
     /// Without history: plain names. With history: in the namespace `kept`. In `newest` and `oldest` slow readers
     /// lose publications. The namespace `gone` goes at the reload.
@@ -103,6 +105,7 @@ impl Scenario {
             engine: if random.percent(50) { EngineKind::Memory } else { EngineKind::Slow },
             clients: random.between(2, 14) as usize,
             backends: random.between(1, 3) as usize,
+            publishers: 0,
             users: random.between(1, 5),
             channels,
             history_size: if random.percent(20) { random.between(1, 3) } else { random.between(4, 500) },
@@ -160,6 +163,17 @@ impl Scenario {
             publications_min: 200,
             ..Self::new(random)
         }
+    }
+
+    /// Everybody at once: who speaks Centrifuge's dialect, and backends of every kind.
+    pub fn crossing(random: &mut Random) -> Self {
+        let publishers = random.between(1, 3) as usize;
+        Self { publishers, ..Self::new(random) }
+    }
+
+    /// Clients there may be at once.
+    pub fn people(&self) -> usize {
+        self.clients
     }
 
     /// Whether a ping may lie behind more than the network carries within the time for a pong.

@@ -20,6 +20,7 @@ use super::ledger::{Broken, Ledger};
 use super::mutant::{Mutant, Saboteur};
 use super::network::Socket;
 use super::presence;
+use super::publisher::Publisher;
 use super::random::Random;
 use super::scenario::{EPOCH_MS, Scenario, is_shown};
 use super::trace::{Census, Trace};
@@ -61,6 +62,7 @@ pub struct World {
     connects: Vec<(usize, usize)>,
     clients: Vec<Client>,
     backends: Vec<Backend>,
+    publishers: Vec<Publisher>,
     ledger: Ledger,
     kills: Vec<Kill>,
     saboteur: Saboteur,
@@ -109,6 +111,7 @@ impl World {
             connects: Vec::new(),
             clients: Vec::new(),
             backends: Vec::new(),
+            publishers: Vec::new(),
             ledger: Ledger::default(),
             kills: Vec::new(),
             saboteur,
@@ -124,6 +127,7 @@ impl World {
             (0..clients).map(new).collect()
         });
         world.backends = (0..world.scenario.backends).map(Backend::new).collect();
+        world.publishers = (0..world.scenario.publishers).map(Publisher::new).collect();
         world
     }
 
@@ -211,6 +215,7 @@ impl World {
             }
         });
         self.clients = clients;
+        self.publishers.iter_mut().for_each(Publisher::calm_down);
         let until_ms = self.now_ms + REST_MS;
         loop {
             if self.step()? {
@@ -234,6 +239,7 @@ impl World {
             && self.engine.next_ms().is_none()
             && self.clients.iter().all(|client| client.next_ms(self.stage).is_none())
             && self.backends.iter().all(|backend| backend.next_ms(self.stage).is_none())
+            && self.publishers.iter().all(|publisher| publisher.next_ms(self.stage).is_none())
     }
 
     fn check_settled(&mut self) -> Result<(), Broken> {
@@ -242,6 +248,7 @@ impl World {
         self.clients = clients;
         checked?;
         self.backends.iter().try_for_each(Backend::settled)?;
+        self.publishers.iter().try_for_each(Publisher::settled)?;
         self.check_presence()
     }
 
@@ -293,6 +300,9 @@ impl World {
             let mut backends = std::mem::take(&mut self.backends);
             self.with_around(|around| backends.iter_mut().for_each(|backend| backend.leave(around)));
             self.backends = backends;
+            let mut publishers = std::mem::take(&mut self.publishers);
+            self.with_around(|around| publishers.iter_mut().for_each(|publisher| publisher.leave(around)));
+            self.publishers = publishers;
         }
         let until_ms = self.now_ms + END_MS;
         loop {
@@ -313,6 +323,7 @@ impl World {
         self.is_at_rest()
             && self.clients.iter().all(Client::is_away)
             && self.backends.iter().all(Backend::is_away)
+            && self.publishers.iter().all(Publisher::is_away)
             && self.hosts.iter().all(|host| host.kernel.open_count() == 0)
     }
 
@@ -355,7 +366,7 @@ impl World {
             self.now_ms += 1;
         }
         let hosts = self.hosts.len();
-        let actors = hosts * 2 + 1 + self.clients.len() + self.backends.len();
+        let actors = hosts * 2 + 1 + self.clients.len() + self.backends.len() + self.publishers.len();
         let first = self.random.index(actors);
         for actor in (first..actors).chain(0..first) {
             if self.act(actor, hosts)? {
@@ -423,7 +434,13 @@ impl World {
         };
         match self.clients.get_mut(peer) {
             Some(client) => client.step(&mut around),
-            None => self.backends[peer - self.clients.len()].step(&mut around),
+            None => {
+                let peer = peer - self.clients.len();
+                match self.backends.get_mut(peer) {
+                    Some(backend) => backend.step(&mut around),
+                    None => self.publishers[peer - self.backends.len()].step(&mut around),
+                }
+            }
         }
     }
 
@@ -461,7 +478,11 @@ impl World {
             client.next_ms(self.stage).into_iter().chain(reads)
         });
         let backends = self.backends.iter().filter_map(|backend| backend.next_ms(self.stage));
-        let next = hosts.chain(clients).chain(backends).chain(self.engine.next_ms()).min();
+        let publishers = self.publishers.iter().flat_map(|publisher| {
+            let reads = publisher.reads_ms().filter(|reads_ms| *reads_ms > self.now_ms);
+            publisher.next_ms(self.stage).into_iter().chain(reads)
+        });
+        let next = hosts.chain(clients).chain(backends).chain(publishers).chain(self.engine.next_ms()).min();
         self.now_ms = next.unwrap_or(until_ms).clamp(self.now_ms + 1, until_ms.max(self.now_ms + 1));
     }
 }
