@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use polycast::core::ids::{ShardId, Slot};
+use polycast::core::recovery::RECOVERED_MAX;
 use polycast::core::time::Now;
 use polycast::engine::{Answer, Ask};
 use polycast::shard::input::{Effect, Entrance, Input, ReadMode};
@@ -17,7 +18,7 @@ use super::mutant::{Mutant, Saboteur};
 use super::network::Socket;
 use super::publisher;
 use super::random::Random;
-use super::scenario::Scenario;
+use super::scenario::{EngineKind, Scenario};
 use super::shown::{Shown, ShownLetter};
 use super::trace::Trace;
 
@@ -337,8 +338,12 @@ impl Host {
         const AROUND_BYTES: usize = 1_024;
         /// Replies to a publisher that does not read, and those that one awaited reply had held up.
         const UNREAD_BYTES_MAX: usize = 64 * 1_024 + 256 * (publisher::TEXT_BYTES_MAX + AROUND_BYTES);
-        // One answer may bring all that recovery and history bring at most.
-        let publications = outside.scenario.history_size.clamp(1, 300) as usize;
+        // One answer may bring all that recovery and history bring at most: what is kept, and what was published while
+        // the engine was asked for it.
+        let publications = match outside.scenario.engine {
+            EngineKind::Memory => outside.scenario.history_size.clamp(1, RECOVERED_MAX.into()) as usize,
+            EngineKind::Slow => RECOVERED_MAX as usize,
+        };
         let answer = publications * (outside.scenario.data_bytes_max + AROUND_BYTES);
         let bound_of_clients = outside.scenario.queue_bytes_max as usize + answer;
         for slot in self.kernel.open_slots() {

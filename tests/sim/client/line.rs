@@ -282,8 +282,11 @@ impl Line {
         match self.phase {
             Phase::Closed | Phase::Leaving | Phase::Away => true,
             Phase::Upgrading => around.is_draining,
-            // A close frame may be lost in the reset of a connection that was not read or spoke nonsense.
-            Phase::Open => self.may_be_slow(around) || self.temper == Temper::Rude,
+            // A close frame may be lost in the reset of a connection that was not read or spoke nonsense, and wait too long
+            // behind what a narrow one carries.
+            Phase::Open => {
+                self.may_be_slow(around) || around.scenario.is_narrow() || self.temper == Temper::Rude
+            }
         }
     }
 
