@@ -505,6 +505,24 @@ fn cache_channels_tell_their_last_event() {
     assert_eq!(got, [succeeded(&quiet), miss.replace("private-cache-a", "cache-quiet")]);
 }
 
+/// What a cache channel has to tell may be the end of who does not read: of its subscription nothing is left then.
+#[test]
+fn the_last_event_may_be_too_much() {
+    let options = format!("{APP}[apps.pusher]\nqueue_max_size = 4096\n{NAMESPACES}presence = true\nallow_presence_for_client = true\n");
+    let mut world = World::new("", &options);
+    connect(&mut world, A);
+    world.publish(&"cache-a".into(), &support::publication(5_000));
+    let got = ask(&mut world, A, r#"{"event":"pusher:subscribe","data":{"channel":"cache-a"}}"#);
+    assert_eq!(got.last().map(String::as_str), Some("close 4100"), "{got:?}");
+    world.input(Input::ReceiveEnded { slot: A });
+    world.close(A);
+    assert_eq!(world.leftovers(), [""; 0]);
+    centrifuge(&mut world, B, "bob");
+    let got = ask(&mut world, B, r#"{"id":2,"presence":{"channel":"cache-a"}}"#);
+    assert_eq!(got, [r#"{"id":2,"presence":{"presence":{}}}"#]);
+    assert_eq!(world.shard.snapshot().slow_consumers, 1);
+}
+
 #[test]
 fn a_backend_is_told_that_nothing_is_cached() {
     let mut world =

@@ -245,12 +245,13 @@ impl Shard {
         if is_first {
             self.report_counts();
         }
-        if self.connections.hot(slot).phase != Phase::Open {
-            // What it was told made its queue too long.
-            return;
-        }
-        if let Some(latest) = scene.as_ref().and_then(|scene| scene.latest.as_ref()) {
+        let latest = scene.as_ref().and_then(|scene| scene.latest.as_ref());
+        if let Some(latest) = latest.filter(|_| self.connections.hot(slot).phase == Phase::Open) {
             self.tell_latest(slot, &name, latest.as_deref());
+        }
+        if self.connections.hot(slot).phase != Phase::Open {
+            // What it was told made its queue too long: the subscription has ended, and the channel may be gone.
+            return;
         }
         if let Some(special) = special {
             let enters = (special.is_shown || special.is_announced) && !has_entered;
