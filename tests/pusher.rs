@@ -508,7 +508,9 @@ fn cache_channels_tell_their_last_event() {
 /// What a cache channel has to tell may be the end of who does not read: of its subscription nothing is left then.
 #[test]
 fn the_last_event_may_be_too_much() {
-    let options = format!("{APP}[apps.pusher]\nqueue_max_size = 4096\n{NAMESPACES}presence = true\nallow_presence_for_client = true\n");
+    let options = format!(
+        "{APP}[apps.pusher]\nqueue_max_size = 4096\n{NAMESPACES}presence = true\nallow_presence_for_client = true\n"
+    );
     let mut world = World::new("", &options);
     connect(&mut world, A);
     world.publish(&"cache-a".into(), &support::publication(5_000));

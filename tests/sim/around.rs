@@ -43,6 +43,8 @@ pub struct Around<'a> {
     pub trace: &'a mut Trace,
     pub saboteur: &'a mut Saboteur,
     pub kills: &'a mut Vec<Kill>,
+    /// By which clients were told that they are known, the latest last.
+    pub socket_ids: &'a mut Vec<String>,
     pub stage: Stage,
     pub is_reloaded: bool,
     pub is_draining: bool,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::Value;
 
 use super::around::{Around, Kill, Stage, Writer};
-use super::ledger::{self, Broken, Outcome};
+use super::ledger::{self, Broken, Kind, Outcome};
 use super::scenario::{API_KEY, EngineKind, is_numbered};
 use super::wish::tags;
 
@@ -267,7 +267,7 @@ impl Backend {
 /// A new publication: its number, and its members of a request.
 fn publication(channels: &[String], around: &mut Around<'_>) -> (usize, String) {
     let is_tagged = around.random.percent(70);
-    let number = around.ledger.publish(channels, is_tagged);
+    let number = around.ledger.publish(channels, Kind { is_tagged, ..Kind::default() });
     let data = ledger::data(number, around.data_bytes());
     let tags = if is_tagged { tags(number) } else { "" };
     let delta = if around.random.percent(50) { ",\"delta\":true" } else { "" };

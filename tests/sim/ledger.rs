@@ -20,12 +20,33 @@ pub enum Outcome {
     Refused,
 }
 
+/// The two numbers by which a connection is known in digits.
+pub type SocketId = (u64, u64);
+
+/// What a publication is, beside its data.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// With tags that say what its number is.
+    pub is_tagged: bool,
+    /// A client published it.
+    pub is_clients: bool,
+    /// Who does not hear it.
+    pub except: Option<SocketId>,
+    /// What it is called where events have names.
+    pub event: &'static str,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self { is_tagged: false, is_clients: false, except: None, event: "message" }
+    }
+}
+
 /// One publication in one channel; a broadcast has several with one number.
 #[derive(Debug)]
 struct Copy {
     channel: String,
-    /// With tags that say what its number is.
-    is_tagged: bool,
+    kind: Kind,
     outcome: Outcome,
     /// Place in the channel's order; `None`: the engine has not taken it, or past the history.
     place: Option<usize>,
@@ -37,7 +58,7 @@ struct Entry {
     offset: u64,
     epoch: u64,
     number: usize,
-    is_tagged: bool,
+    kind: Kind,
 }
 
 #[derive(Debug, Default)]
@@ -63,31 +84,63 @@ pub struct Reader {
     past_history: Vec<usize>,
     /// What the subscription is to; `None`: everything.
     part: Option<Part>,
+    /// Whose it is.
+    socket: Option<SocketId>,
+    /// It began with the last publication that was kept, which none of clients is: theirs before this place may be
+    /// passed over.
+    latest_floor: usize,
 }
 
 impl Reader {
+    fn at(floor: usize) -> Self {
+        Self {
+            floor,
+            next: None,
+            epoch: 0,
+            past_history: Vec::new(),
+            part: None,
+            socket: None,
+            latest_floor: 0,
+        }
+    }
+
     pub fn of_part(self, part: Option<Part>) -> Self {
         Self { part, ..self }
     }
 
+    pub fn of_socket(self, socket: SocketId) -> Self {
+        Self { socket: Some(socket), ..self }
+    }
+
     /// Whether it is to hear of the publication.
     fn wants(&self, entry: &Entry) -> bool {
-        self.part.is_none_or(|part| part.has(entry.number, entry.is_tagged))
+        let is_excepted = self.socket.is_some() && entry.kind.except == self.socket;
+        !is_excepted && self.part.is_none_or(|part| part.has(entry.number, entry.kind.is_tagged))
+    }
+
+    /// Whether it must hear of the publication at this place.
+    fn needs(&self, place: usize, entry: &Entry) -> bool {
+        self.wants(entry) && !(place < self.latest_floor && entry.kind.is_clients)
     }
 }
 
 impl Ledger {
     /// A publisher is about to publish: the number that its data must carry.
-    pub fn publish(&mut self, channels: &[String], is_tagged: bool) -> usize {
+    pub fn publish(&mut self, channels: &[String], kind: Kind) -> usize {
         let copies = channels.iter().map(|channel| Copy {
             channel: channel.clone(),
-            is_tagged,
+            kind,
             outcome: Outcome::Unknown,
             place: None,
             is_taken: false,
         });
         self.publications.push(copies.collect());
         self.publications.len() - 1
+    }
+
+    /// What a publication is.
+    pub fn kind(&self, number: usize) -> Option<Kind> {
+        Some(self.publications.get(number)?.first()?.kind)
     }
 
     fn copy(&mut self, number: usize, channel: &str) -> Result<&mut Copy, Broken> {
@@ -99,11 +152,11 @@ impl Ledger {
     /// The engine took a publication. `offset` 0: it has none.
     pub fn taken(&mut self, channel: &str, data: &[u8], offset: u64, epoch: u64) -> Result<(), Broken> {
         let number = number(data)?;
-        let is_tagged = self.copy(number, channel)?.is_tagged;
+        let kind = self.copy(number, channel)?.kind;
         let order = self.orders.entry(channel.to_owned()).or_default();
         let place = (offset > 0 || !is_numbered(channel)).then_some(order.len());
         if place.is_some() {
-            order.push(Entry { offset, epoch, number, is_tagged });
+            order.push(Entry { offset, epoch, number, kind });
         }
         let copy = self.copy(number, channel)?;
         if copy.is_taken {
@@ -179,7 +232,7 @@ impl Ledger {
     /// A client was told that it is subscribed.
     pub fn subscribed(&self, channel: &str) -> Reader {
         let floor = self.orders.get(channel).map_or(0, Vec::len);
-        Reader { floor, next: None, epoch: 0, past_history: Vec::new(), part: None }
+        Reader::at(floor)
     }
 
     /// A client was told that it is subscribed, and where the stream stands.
@@ -194,7 +247,7 @@ impl Ledger {
         if !is_known {
             return Err(format!("{channel}: nothing was ever at offset {offset} of life {epoch}"));
         }
-        Ok(Reader { floor: place, next: Some(place), epoch, past_history: Vec::new(), part: None })
+        Ok(Reader { next: Some(place), epoch, ..Reader::at(place) })
     }
 
     /// A client was told that it cannot recover. `kept`: publications that recovery can bring at most; `top`: offset
@@ -268,7 +321,7 @@ impl Ledger {
         if !reader.wants(&entry) {
             return Err(format!("publication {number} of {channel} came to who wants {:?}", reader.part));
         }
-        let passes_over = |from: usize| order[from..place].iter().all(|entry| !reader.wants(entry));
+        let passes_over = |from: usize| (from..place).all(|place| !reader.needs(place, &order[place]));
         if entry.offset != offset {
             return Err(format!(
                 "publication {number} of {channel} has offset {}, came with {offset}",
@@ -300,6 +353,29 @@ impl Ledger {
         Ok(())
     }
 
+    /// A subscriber was told the last publication that is kept, before all others. `None`: there is none. `is_exact`: it
+    /// was the last one when the subscription began.
+    pub fn latest(
+        &mut self,
+        reader: &mut Reader,
+        channel: &str,
+        number: Option<usize>,
+        is_exact: bool,
+    ) -> Result<(), Broken> {
+        let mut next = 0;
+        if let Some(number) = number {
+            let copy = self.copy(number, channel)?;
+            let Some(place) = copy.place.filter(|_| !copy.kind.is_clients) else {
+                return Err(format!("publication {number} of {channel} is nothing that is kept"));
+            };
+            next = place + 1;
+        }
+        if is_exact {
+            (reader.next, reader.latest_floor) = (Some(next), reader.floor);
+        }
+        Ok(())
+    }
+
     /// A client was told that nothing for it came up to an offset of the life it knows.
     pub fn moved_on(&self, reader: &mut Reader, channel: &str, offset: u64) -> Result<(), Broken> {
         let order = self.orders.get(channel).map_or(&[][..], Vec::as_slice);
@@ -320,7 +396,8 @@ impl Ledger {
     pub fn settled(&self, reader: &Reader, channel: &str) -> Result<(), Broken> {
         let order = self.orders.get(channel).map_or(&[][..], Vec::as_slice);
         let next = reader.next.unwrap_or(reader.floor);
-        let top = order.iter().rposition(|entry| reader.wants(entry)).map_or(0, |last| last + 1);
+        let is_needed = |place: &usize| reader.needs(*place, &order[*place]);
+        let top = (next..order.len()).rev().find(is_needed).map_or(0, |last| last + 1);
         if next < top && !may_miss(channel).1 {
             return Err(format!(
                 "{channel}: {top} publications were taken, a subscriber waits for place {next}"

@@ -114,7 +114,25 @@ const MUST_OCCUR_UNDER_FIRE: [&str; 6] = [
 ];
 
 /// What runs in which all dialects meet must have met.
-const MUST_OCCUR_CROSSING: [&str; 3] = ["published with RESP", "reading paused", "reading resumed"];
+const MUST_OCCUR_CROSSING: [&str; 17] = [
+    "heard: a client event",
+    "heard: of a backend",
+    "heard: of the other dialect",
+    "member added",
+    "member removed",
+    "published with RESP",
+    "pusher close: busy",
+    "pusher close: by user",
+    "pusher close: no pong",
+    "pusher close: shutdown",
+    "pusher close: slow",
+    "reading paused",
+    "reading resumed",
+    "signed in",
+    "storm",
+    "told that nothing is kept",
+    "told the latest",
+];
 
 #[test]
 fn seeds_hold() {
@@ -277,4 +295,19 @@ fn a_difference_to_something_else_is_found() {
 #[test]
 fn replies_out_of_turn_are_found() {
     find_crossing(Mutant::SwapReplies);
+}
+
+#[test]
+fn a_publication_heard_twice_is_found() {
+    find_crossing(Mutant::HearTwice);
+}
+
+#[test]
+fn a_user_whose_end_is_not_told_is_found() {
+    find_crossing(Mutant::SwallowUserLeft);
+}
+
+#[test]
+fn a_publication_that_its_sender_hears_is_found() {
+    find_crossing(Mutant::TellEverybody);
 }

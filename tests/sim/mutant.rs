@@ -34,6 +34,12 @@ pub enum Mutant {
     SpoilText,
     /// A reply to a Redis client overtakes the one before it.
     SwapReplies,
+    /// A client of Pusher's gets a publication twice.
+    HearTwice,
+    /// Those at one shard are not told that a user has left.
+    SwallowUserLeft,
+    /// A client hears what is for the others only.
+    TellEverybody,
 }
 
 /// Puts one mutant into a run, once, at the occasion the seed names.
@@ -73,11 +79,20 @@ impl Saboteur {
                     let numbered = Numbered { publication: Arc::new(publication), ..delivery.numbered };
                     *delivery = Arc::new(Delivery { channel: delivery.channel.clone(), numbered });
                 }
+                if delivery.numbered.publication.exclude.is_some() && self.strikes(Mutant::TellEverybody) {
+                    let publication =
+                        Publication { exclude: None, ..(*delivery.numbered.publication).clone() };
+                    let numbered = Numbered { publication: Arc::new(publication), ..delivery.numbered };
+                    *delivery = Arc::new(Delivery { channel: delivery.channel.clone(), numbered });
+                }
                 self.strikes(Mutant::DropDelivery)
             }
             Letter::Leave { .. } => self.strikes(Mutant::SwallowLeave),
             Letter::Passage { passage, .. } => !passage.enters && self.strikes(Mutant::SwallowExit),
-            Letter::Passed { .. } => self.strikes(Mutant::SwallowPassed),
+            Letter::Passed { passage, .. } => {
+                let is_users_end = passage.is_users && !passage.enters;
+                (is_users_end && self.strikes(Mutant::SwallowUserLeft)) || self.strikes(Mutant::SwallowPassed)
+            }
             Letter::Joined { result: Ok(Some(admission)), .. } => {
                 self.spoil(admission);
                 false

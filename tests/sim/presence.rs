@@ -1,6 +1,6 @@
 //! Who is in a channel: what the engine keeps, what clients know of themselves, and what they were told of each other.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::client::Client;
 use super::ledger::{Broken, Ledger};
@@ -43,35 +43,35 @@ pub fn check(
     let shown = clients.iter().flat_map(Client::shown_in).filter(|shown| shown.channel == channel);
     let shown: Vec<_> = shown.collect();
     let wrong = || Err(format!("in {channel} are {shown:?}, its presence says {members:?}"));
-    // Entries that belong to nobody who knows its id, by user.
-    let mut nameless: BTreeMap<&str, usize> = BTreeMap::new();
-    for member in members {
-        let is_known = |name| name == Name::Id(&member.id);
-        let is_claimed = shown.iter().any(|shown| is_known(shown.name))
-            || clients.iter().filter_map(Client::dead).any(is_known);
-        if !is_claimed {
-            *nameless.entry(&member.user).or_default() += 1;
-        }
-    }
+    // Entries that belong to nobody who knows its id.
+    let dead: Vec<Name<'_>> = clients.iter().filter_map(Client::dead).collect();
+    let is_known = |member: &Member| {
+        let name = Name::Id(&member.id);
+        shown.iter().any(|shown| shown.name == name) || dead.contains(&name)
+    };
+    let mut nameless: Vec<&Member> = members.iter().filter(|member| !is_known(member)).collect();
     for Shown { name, .. } in shown.iter().filter(|shown| !shown.is_dead) {
         let is_there = match name {
             Name::Id(id) => members.iter().any(|member| member.id == *id),
-            Name::User(user) => nameless.get_mut(user).is_some_and(|count| {
-                let has_one = *count > 0;
-                *count -= usize::from(has_one);
-                has_one
-            }),
+            Name::User(user) => {
+                let place = nameless.iter().position(|member| member.user == *user);
+                place.map(|place| nameless.swap_remove(place)).is_some()
+            }
         };
         if !is_there {
             return wrong();
         }
     }
-    for (user, count) in nameless {
-        let dead = clients.iter().filter_map(Client::dead).filter(|name| *name == Name::User(user));
-        if dead.count() < count {
-            return wrong();
-        }
+    // Whom nobody claims: who hears nothing any more may be there as its user, or as nobody.
+    let mut dead: Vec<Name<'_>> = dead.into_iter().filter(|name| matches!(name, Name::User(_))).collect();
+    for Member { user, .. } in nameless {
+        let may_be = |name: &Name<'_>| user.is_empty() || *name == Name::User(user);
+        let Some(place) = dead.iter().position(may_be) else { return wrong() };
+        dead.swap_remove(place);
     }
+    let users: BTreeSet<&str> =
+        members.iter().map(|member| &*member.user).filter(|user| !user.is_empty()).collect();
+    clients.iter().try_for_each(|client| client.check_users(channel, &users))?;
     if !tells {
         return Ok(());
     }

@@ -38,6 +38,7 @@ const FILTER: Fields = &[
 ];
 const SUBSCRIBE: Fields = &[
     (1, "channel", Text),
+    (2, "token", Text),
     (3, "recover", Flag),
     (6, "epoch", Text),
     (7, "offset", Number),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use polycast::shard::input::Entrance;
 
 use super::around::{Around, Stage, Writer};
-use super::ledger::{self, Broken, Outcome};
+use super::ledger::{self, Broken, Kind, Outcome};
 use super::mutant::Mutant;
 use super::scenario::{API_KEY, EngineKind};
 
@@ -231,7 +231,7 @@ impl Publisher {
             (Due::Count { channel, number }, Reply::Line(line)) => {
                 let heard = line.strip_prefix(':').map(str::parse::<usize>);
                 let outcome = match heard {
-                    Some(Ok(heard)) if heard <= around.scenario.people() => Outcome::Taken,
+                    Some(Ok(heard)) if heard <= around.sockets.len() => Outcome::Taken,
                     None if line.starts_with("-ERR ") && may_fail(channel, around) => Outcome::Refused,
                     _ => return Err(format!("publication {number} was answered with {line:?}")),
                 };
@@ -268,7 +268,7 @@ impl Publisher {
 
 fn publication(around: &mut Around<'_>) -> (String, usize, String) {
     let channel = around.channel();
-    let number = around.ledger.publish(std::slice::from_ref(&channel), false);
+    let number = around.ledger.publish(std::slice::from_ref(&channel), Kind::default());
     let data = ledger::data(number, around.data_bytes());
     (channel, number, data)
 }

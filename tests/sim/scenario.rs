@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polycast::auth::{Keys, sign};
+use polycast::auth::{Keys, PusherKeys, Secret, sign};
 use polycast::config::Config;
 
 use super::random::Random;
@@ -32,6 +32,8 @@ pub struct Scenario {
     pub lane_letters: usize,
     pub engine: EngineKind,
     pub clients: usize,
+    /// Clients of Pusher's dialect, besides the others.
+    pub pushers: usize,
     pub backends: usize,
     /// Backends that publish with a Redis client.
     pub publishers: usize,
@@ -44,6 +46,8 @@ pub struct Scenario {
     pub forces_recovery: bool,
     /// Publications in kept channels are told as differences whether publishers ask for it or not.
     pub publishes_deltas: bool,
+    /// Pusher's clients are told how many they are.
+    pub subscribers_are_counted: bool,
     /// Everybody is told of joins and leaves.
     pub pushes_joins: bool,
     /// Every client wants every channel, recovers wherever it can, and is cut off again and again.
@@ -106,6 +110,8 @@ impl Scenario {
             clients: random.between(2, 14) as usize,
             backends: random.between(1, 3) as usize,
             publishers: 0,
+            pushers: 0,
+            subscribers_are_counted: false,
             users: random.between(1, 5),
             channels,
             history_size: if random.percent(20) { random.between(1, 3) } else { random.between(4, 500) },
@@ -167,13 +173,17 @@ impl Scenario {
 
     /// Everybody at once: who speaks Centrifuge's dialect, and backends of every kind.
     pub fn crossing(random: &mut Random) -> Self {
-        let publishers = random.between(1, 3) as usize;
-        Self { publishers, ..Self::new(random) }
-    }
-
-    /// Clients there may be at once.
-    pub fn people(&self) -> usize {
-        self.clients
+        let mut scenario = Self::new(random);
+        let channels =
+            ["private-a", "presence-a", "presence-b", "cache-a", "private-cache-a", "presence-cache-a"];
+        scenario.channels.extend(channels.into_iter().filter(|_| random.percent(50)).map(str::to_owned));
+        scenario.publishers = random.between(0, 2) as usize;
+        scenario.pushers = random.between(1, 8) as usize;
+        scenario.subscribers_are_counted = random.percent(30);
+        let storms = random.between(0, 2);
+        scenario.storms_ms = (0..storms).map(|_| random.between(100, scenario.active_ms)).collect();
+        scenario.storms_ms.sort_unstable_by(|one, other| other.cmp(one));
+        scenario
     }
 
     /// Whether a ping may lie behind more than the network carries within the time for a pong.
@@ -228,6 +238,7 @@ impl Scenario {
             self.pushes_joins
         );
         let kept = kept + &shown;
+        let (pusher, open) = if self.pushers == 0 { (String::new(), "") } else { self.pushers_config() };
         // Bounds that nobody reaches: a command from elsewhere waits for the word of its user's shard.
         let limits = if self.history_size.is_multiple_of(3) {
             "[limits]\nuser_commands_per_second_max = 1000000\n"
@@ -239,14 +250,14 @@ impl Scenario {
              token_hmac_secret_key = \"{current}\"\n\
              token_hmac_previous_secret_key = \"{previous}\"\n[apps.centrifuge]\nqueue_max_size = {}\n\
              ping_interval = \"{}s\"\npong_timeout = \"{}ms\"\nchannel_position_check_delay = \"{}ms\"\n\
-             [[apps.pusher.webhooks]]\nurl = \"http://nobody/\"\nevent_types = [\"channel_occupied\", \
+             {pusher}[[apps.pusher.webhooks]]\nurl = \"http://nobody/\"\nevent_types = [\"channel_occupied\", \
              \"channel_vacated\", \"subscription_count\"]\n{}{}",
             SECRETS[0],
             self.queue_bytes_max,
             self.ping_interval_s,
             self.pong_timeout_ms,
             self.position_check_ms,
-            namespace("", &shown),
+            namespace("", &(shown + open)),
             namespace("kept", &kept),
         );
         text.push_str(&namespace("newest", "slow_consumer = \"conflate\"\n"));
@@ -256,6 +267,23 @@ impl Scenario {
         }
         let mut no_file = |_: &str| Err(std::io::ErrorKind::NotFound.into());
         Arc::new(Config::load(&text, [], &mut no_file).expect("the simulation's own configuration is valid"))
+    }
+
+    /// `[apps.pusher]`, and what its clients need in their namespace.
+    fn pushers_config(&self) -> (String, &'static str) {
+        let pusher = format!(
+            "[apps.pusher]\nactivity_timeout = \"{}s\"\npong_timeout = \"{}ms\"\nqueue_max_size = {}\n\
+             client_events_per_second = 60000\nmessage_max_size = 65536\nevent_data_max_size = 65536\n\
+             subscription_count = {}\n",
+            self.ping_interval_s, self.pong_timeout_ms, self.queue_bytes_max, self.subscribers_are_counted
+        );
+        (pusher, "allow_subscribe_for_anonymous = true\nallow_publish_for_subscriber = true\n")
+    }
+
+    /// What proves to Pusher's clients and backends that the app knows of it.
+    pub fn signature(&self, text: &str) -> String {
+        let keys = PusherKeys::new("key", &Secret::from(SECRETS[0]), None).expect("the secret is not empty");
+        format!("key:{}", keys.sign(text.as_bytes()))
     }
 
     /// A connection token; `expires_s`: its `exp`.
@@ -288,7 +316,23 @@ pub fn is_numbered(channel: &str) -> bool {
 
 /// Whether subscribers of the channel need a proof, and only they may publish there and see who is there.
 pub fn is_proven(channel: &str) -> bool {
-    channel.starts_with("private-") || channel.starts_with("presence-")
+    channel.starts_with("private-") || is_presence(channel)
+}
+
+/// Whether users in the channel are told of one another.
+pub fn is_presence(channel: &str) -> bool {
+    channel.starts_with("presence-")
+}
+
+/// Whether new subscribers are told the last publication.
+pub fn keeps_latest(channel: &str) -> bool {
+    let rest = channel.strip_prefix("private-").or_else(|| channel.strip_prefix("presence-"));
+    rest.unwrap_or(channel).starts_with("cache-")
+}
+
+/// Whether the name is possible in Pusher's dialect.
+pub fn is_pushers(channel: &str) -> bool {
+    !channel.contains(':')
 }
 
 /// Whether it is kept who is in the channel.

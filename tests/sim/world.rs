@@ -13,7 +13,7 @@ use polycast::shard::{Founding, Shard};
 
 use super::around::{Around, Kill, Stage};
 use super::backend::Backend;
-use super::client::{Centrifuge, Client};
+use super::client::{Centrifuge, Client, Pusher};
 use super::engine::Engine;
 use super::host::{Host, Outside};
 use super::ledger::{Broken, Ledger};
@@ -65,6 +65,7 @@ pub struct World {
     publishers: Vec<Publisher>,
     ledger: Ledger,
     kills: Vec<Kill>,
+    socket_ids: Vec<String>,
     saboteur: Saboteur,
     pub trace: Trace,
     stage: Stage,
@@ -114,6 +115,7 @@ impl World {
             publishers: Vec::new(),
             ledger: Ledger::default(),
             kills: Vec::new(),
+            socket_ids: Vec::new(),
             saboteur,
             trace: Trace::new(keeps_lines),
             stage: Stage::Active,
@@ -121,10 +123,13 @@ impl World {
             is_draining: false,
             steps: 0,
         };
-        let clients = world.scenario.clients;
+        let (clients, pushers) = (world.scenario.clients, world.scenario.pushers);
         world.clients = world.with_around(|around| {
-            let new = |name| Client::Centrifuge(Box::new(Centrifuge::new(name, around)));
-            (0..clients).map(new).collect()
+            let new = |name| match name {
+                _ if name < clients => Client::Centrifuge(Box::new(Centrifuge::new(name, around))),
+                _ => Client::Pusher(Box::new(Pusher::new(name, around))),
+            };
+            (0..clients + pushers).map(new).collect()
         });
         world.backends = (0..world.scenario.backends).map(Backend::new).collect();
         world.publishers = (0..world.scenario.publishers).map(Publisher::new).collect();
@@ -428,6 +433,7 @@ impl World {
             trace: &mut self.trace,
             saboteur: &mut self.saboteur,
             kills: &mut self.kills,
+            socket_ids: &mut self.socket_ids,
             stage: self.stage,
             is_reloaded: self.is_reloaded,
             is_draining: self.is_draining,
@@ -455,6 +461,7 @@ impl World {
             trace: &mut self.trace,
             saboteur: &mut self.saboteur,
             kills: &mut self.kills,
+            socket_ids: &mut self.socket_ids,
             stage: self.stage,
             is_reloaded: self.is_reloaded,
             is_draining: self.is_draining,

@@ -2,10 +2,14 @@
 
 mod centrifuge;
 mod line;
+mod pusher;
 mod subscriptions;
+
+use std::collections::BTreeSet;
 
 pub use centrifuge::Centrifuge;
 use line::Line;
+pub use pusher::Pusher;
 
 use super::around::{Around, Stage};
 use super::ledger::Broken;
@@ -14,12 +18,14 @@ use super::presence::{Name, Shown};
 #[derive(Debug)]
 pub enum Client {
     Centrifuge(Box<Centrifuge>),
+    Pusher(Box<Pusher>),
 }
 
 impl Client {
     fn line(&self) -> &Line {
         match self {
             Self::Centrifuge(client) => client.line(),
+            Self::Pusher(client) => client.line(),
         }
     }
 
@@ -41,6 +47,7 @@ impl Client {
     pub fn step(&mut self, around: &mut Around<'_>) -> Result<bool, Broken> {
         match self {
             Self::Centrifuge(client) => client.step(around),
+            Self::Pusher(client) => client.step(around),
         }
     }
 
@@ -48,6 +55,7 @@ impl Client {
     pub fn begin(&mut self, around: &mut Around<'_>) {
         match self {
             Self::Centrifuge(client) => client.begin(around),
+            Self::Pusher(client) => client.begin(around),
         }
     }
 
@@ -55,6 +63,7 @@ impl Client {
     pub fn calm_down(&mut self, around: &mut Around<'_>) {
         match self {
             Self::Centrifuge(client) => client.calm_down(around),
+            Self::Pusher(client) => client.calm_down(around),
         }
     }
 
@@ -62,6 +71,7 @@ impl Client {
     pub fn be_cut(&mut self, around: &mut Around<'_>) {
         match self {
             Self::Centrifuge(client) => client.be_cut(around),
+            Self::Pusher(client) => client.be_cut(around),
         }
     }
 
@@ -69,6 +79,7 @@ impl Client {
     pub fn leave(&mut self, around: &mut Around<'_>) {
         match self {
             Self::Centrifuge(client) => client.leave(around),
+            Self::Pusher(client) => client.leave(around),
         }
     }
 
@@ -76,6 +87,7 @@ impl Client {
     pub fn settled(&self, around: &Around<'_>) -> Result<(), Broken> {
         match self {
             Self::Centrifuge(client) => client.settled(around),
+            Self::Pusher(client) => client.settled(around),
         }
     }
 
@@ -83,6 +95,7 @@ impl Client {
     pub fn expires_ms(&self) -> Option<u64> {
         match self {
             Self::Centrifuge(client) => client.expires_ms(),
+            Self::Pusher(_) => None,
         }
     }
 
@@ -90,6 +103,7 @@ impl Client {
     pub fn shown_in(&self) -> Vec<Shown<'_>> {
         match self {
             Self::Centrifuge(client) => client.shown_in().collect(),
+            Self::Pusher(client) => client.shown_in().collect(),
         }
     }
 
@@ -97,6 +111,15 @@ impl Client {
     pub fn dead(&self) -> Option<Name<'_>> {
         match self {
             Self::Centrifuge(client) => client.dead(),
+            Self::Pusher(client) => client.dead(),
+        }
+    }
+
+    /// Was it told of the users that are there?
+    pub fn check_users(&self, channel: &str, users: &BTreeSet<&str>) -> Result<(), Broken> {
+        match self {
+            Self::Centrifuge(_) => Ok(()),
+            Self::Pusher(client) => client.check_users(channel, users),
         }
     }
 
@@ -105,6 +128,8 @@ impl Client {
     pub fn check_others(&self, channel: &str, members: &[(&str, Option<u64>)]) -> Result<(), Broken> {
         match self {
             Self::Centrifuge(client) => client.check_others(channel, members),
+            // It cannot know who is meant.
+            Self::Pusher(_) => Ok(()),
         }
     }
 }

@@ -11,7 +11,7 @@ use tungstenite::protocol::frame::coding::Control;
 use super::line::{Due, Line, Temper, Way};
 use super::subscriptions::Subscriptions;
 use crate::around::Around;
-use crate::ledger::{self, Broken, Reader};
+use crate::ledger::{self, Broken, Kind as Published, Reader};
 use crate::protobuf;
 use crate::scenario::{is_numbered, is_proven, is_shown};
 use crate::wish::Wish;
@@ -356,7 +356,8 @@ impl Centrifuge {
         if is_proven(&channel) && !self.subscriptions.is_live(&channel) {
             return;
         }
-        let number = around.ledger.publish(std::slice::from_ref(&channel), false);
+        let kind = Published { is_clients: true, ..Published::default() };
+        let number = around.ledger.publish(std::slice::from_ref(&channel), kind);
         let data = ledger::data(number, around.data_bytes());
         let params = format!("{{\"channel\":\"{channel}\",\"data\":{data}}}");
         self.command("publish", &params, Kind::Publish { channel, number });
