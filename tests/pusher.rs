@@ -558,6 +558,10 @@ fn subscribers_are_told_how_many_they_are() {
     assert_eq!(heard(&mut world, A), [count(1)]);
     let got = ask(&mut world, B, &subscribe(&ids[1], "presence-a", r#"{"user_id":"1"}"#));
     assert_eq!(got.len(), 1, "members are told of members: {got:?}");
+    let auth = sign(&user_text(&ids[0], r#"{"id":"u1"}"#));
+    let data = format!(r#"{{"auth":"{auth}","user_data":"{{\"id\":\"u1\"}}"}}"#);
+    let got = ask(&mut world, A, &format!(r#"{{"event":"pusher:signin","data":{data}}}"#));
+    assert!(got.len() == 1 && got[0].contains("signin_success"), "users are not counted: {got:?}");
 }
 
 /// A Centrifuge client.

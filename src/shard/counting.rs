@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::letter::Letter;
-use crate::core::channel::is_presence;
+use crate::core::channel::{Access, access, is_presence};
 use crate::core::event::Event;
 
 /// From so many subscribers on they are not told of every change.
@@ -14,10 +14,12 @@ const CROWD_MIN: u32 = 100;
 const CROWD_INTERVAL_MS: u64 = 5_000;
 
 impl Shard {
-    /// At the owner: the number of subscribers may be another than before. Presence channels tell who comes instead.
+    /// At the owner: the number of subscribers may be another than before. Presence channels tell who comes instead, and
+    /// how often a user is connected is no news for its clients, who have not even asked for their user's channel.
     pub(super) fn count_changed(&mut self, handle: u32) {
         let key = &self.channels.get(handle).key;
-        if !self.apps[usize::from(key.app.0)].counts_subscribers || is_presence(&key.name) {
+        let is_counted = !is_presence(&key.name) && !matches!(access(&key.name), Access::ServerToUser(_));
+        if !self.apps[usize::from(key.app.0)].counts_subscribers || !is_counted {
             return;
         }
         let key = key.clone();
