@@ -12,10 +12,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::clock::now_ns;
+use crate::dialect::centrifuge::publish_frame;
+use crate::dialect::{Dialect, Reader};
 use crate::frames::client_frame;
 use crate::http::{PublishRequests, upgrade_request};
 use crate::ledger::Ledger;
-use crate::message::{MessageReader, channel_name, publish_frame};
 use crate::ring::{Ring, RingSize};
 use crate::sys;
 use crate::token::Mint;
@@ -23,7 +24,6 @@ use member::{Connection, Member};
 pub use subscriber::Channels;
 use subscriber::{Phase, Subscriber};
 
-const PATH: &str = "/connection/websocket";
 /// Far below the 28,000 ephemeral ports of an address: the kernel's search for a free one slows down as they fill.
 const CONNECTIONS_PER_SOURCE: usize = 12_000;
 /// Nothing happened for this long while something should: give up.
@@ -43,6 +43,7 @@ pub enum Attention {
 
 pub struct FleetSettings {
     pub target: SocketAddrV4,
+    pub dialect: Dialect,
     pub mint: Mint,
     pub api_key: String,
     pub payload_bytes: usize,
@@ -56,9 +57,10 @@ pub struct FleetSettings {
 
 /// What every connection needs and none owns.
 struct Shared {
+    dialect: Dialect,
     mint: Mint,
     requests: PublishRequests,
-    reader: MessageReader,
+    reader: Reader,
 }
 
 pub struct Fleet {
@@ -82,7 +84,7 @@ impl Fleet {
         let rings = settings.connections_max.div_ceil(table).max(1);
         let slots = settings.connections_max.div_ceil(rings).next_multiple_of(64).min(table) as u32;
         let host = settings.target.to_string();
-        let upgrade = upgrade_request(&host, PATH);
+        let upgrade = upgrade_request(&host, &settings.dialect.path(&settings.mint));
         let sources = source_addresses(&settings);
         let size = RingSize {
             submissions: 4096,
@@ -94,13 +96,14 @@ impl Fleet {
         for _ in 0..rings {
             let mut ring = Ring::new(size, settings.target, &sources)?;
             let mut pong = Vec::new();
-            client_frame(1, b"{}", &mut pong);
+            client_frame(1, settings.dialect.pong(), &mut pong);
             let (upgrade, pong) = (ring.store(upgrade.clone()), ring.store(pong));
             let connections = (0..slots).map(|_| Connection::Free).collect();
             members.push(Member { ring, connections, upgrade, pong, open: 0 });
         }
         let requests = PublishRequests::new(&host, &settings.api_key, settings.payload_bytes);
-        let shared = Shared { mint: settings.mint, requests, reader: MessageReader::default() };
+        let dialect = settings.dialect;
+        let shared = Shared { dialect, mint: settings.mint, requests, reader: dialect.reader() };
         Ok(Fleet {
             members,
             shared,
@@ -169,7 +172,7 @@ impl Fleet {
     fn start_subscriber(&mut self, number: u32, channels: Channels) -> io::Result<()> {
         let (member, slot) = self.open_connection(self.opened)?;
         self.members[member].connections[slot as usize] =
-            Connection::Subscriber(Subscriber::new(number, channels));
+            Connection::Subscriber(Subscriber::new(self.shared.dialect, number, channels));
         let seat = (member as u16, slot);
         match self.seats.get_mut(number as usize) {
             Some(old) => *old = seat,
@@ -237,7 +240,7 @@ impl Fleet {
         let slot = self.publishers[channel as usize % self.publishers.len()];
         match &mut self.members[0].connections[slot as usize] {
             Connection::Publisher(publisher) => {
-                let name = channel_name(channel);
+                let name = self.shared.dialect.channel_name(channel);
                 self.shared.requests.append(&name, sequence, intended_ns, &mut publisher.pending);
             }
             _ => ledger.problem("the publishing connection is gone".to_owned()),

@@ -5,6 +5,7 @@
 //! scenario, bars   files of runs, verdicts markdown, html, svg, capacity   tables and pages
 //! options   shared flags -> servers        load      slices: closed and open loop, quiet at both ends
 //! fleet     subscribers and publishers     ring, buffers, sys, sampler   kernel objects, the only unsafe code
+//! dialect/  what clients speak, a file each
 //! frames, message, http, token             bytes in and out, without sockets
 //! ledger, sequence, latency, timeline, summary       what was heard, in order, how late, at what cost
 //! account, meter, host, server, report     /proc, machine facts, child processes, tables and JSON
@@ -19,6 +20,7 @@ mod bars;
 mod buffers;
 mod capacity;
 mod clock;
+mod dialect;
 mod fleet;
 mod floor;
 mod frames;

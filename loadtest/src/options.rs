@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::clock::unix_s;
+use crate::dialect::Dialect;
 use crate::fleet::{Fleet, FleetSettings};
 use crate::floor::Kind;
 use crate::ledger::Ledger;
@@ -35,7 +36,11 @@ pub struct Options {
     /// Process to account with --url.
     #[arg(long, requires = "url")]
     pub pid: Option<u32>,
-    /// Run bare senders in alternation with the broker: send, ring, send-coalesce, ring-coalesce.
+    /// What the clients speak: centrifuge, pusher. With several the first is measured, and a broker of its own for each other
+    /// one, `broker-<dialect>`, in alternation with it.
+    #[arg(long, value_name = "DIALECTS", value_delimiter = ',', default_value = "centrifuge")]
+    pub dialect: Vec<Dialect>,
+    /// Run bare senders in alternation with the broker: send, ring, send-coalesce, ring-coalesce. They speak Centrifuge.
     #[arg(long, value_name = "KINDS", num_args = 0.., require_equals = true, value_delimiter = ',')]
     pub floor: Option<Vec<Kind>>,
     #[arg(long, default_value_t = 0)]
@@ -45,9 +50,12 @@ pub struct Options {
     /// Shards of the spawned broker.
     #[arg(long, default_value_t = 1)]
     pub shards: u16,
-    /// Key of the HS256 tokens minted for every connection.
+    /// Key of the HS256 tokens minted for every connection, and secret of the app that Pusher clients name.
     #[arg(long, default_value = "loadtest-token-secret-of-forty-bytes-0000")]
     pub secret: String,
+    /// Public key of that app.
+    #[arg(long, default_value = "loadtest-app-key")]
+    pub app_key: String,
     #[arg(long, default_value = "loadtest-api-key-of-thirty-two-b")]
     pub api_key: String,
     /// TOML appended to the spawned broker's configuration.
@@ -136,10 +144,11 @@ impl Options {
     }
 
     /// The broker (unless only floors are asked for), then the floors; `floors` are used where `--floor` names none.
-    pub fn servers(&self, floors: &[Kind]) -> io::Result<Vec<(String, Server)>> {
+    pub fn servers(&self, floors: &[Kind]) -> io::Result<Vec<Tested>> {
         let mut servers = Vec::new();
-        if !self.floor_only {
-            servers.push(("broker".to_owned(), self.broker()?));
+        for (place, dialect) in self.dialect.iter().copied().enumerate().filter(|_| !self.floor_only) {
+            let name = if place == 0 { "broker".to_owned() } else { format!("broker-{}", dialect.name()) };
+            servers.push(Tested { name, dialect, server: self.broker(dialect)? });
         }
         let kinds = match &self.floor {
             Some(kinds) if !kinds.is_empty() => kinds.as_slice(),
@@ -150,23 +159,43 @@ impl Options {
         for kind in kinds {
             let server = Server::spawn_floor(kind.name(), self.server_core)
                 .map_err(|error| explained(&format!("floor {} did not start", kind.name()), &error))?;
-            servers.push((format!("floor-{}", kind.name()), server));
+            let name = format!("floor-{}", kind.name());
+            servers.push(Tested { name, dialect: Dialect::Centrifuge, server });
         }
         Ok(servers)
     }
 
-    /// The broker that is asked for.
-    pub fn broker(&self) -> io::Result<Server> {
+    /// The broker alone, for modes that load nothing else.
+    pub fn only_broker(&self) -> io::Result<Tested> {
+        match *self.dialect {
+            [dialect] => Ok(Tested { name: "broker".to_owned(), dialect, server: self.broker(dialect)? }),
+            _ => Err(io::Error::other("this mode takes one --dialect")),
+        }
+    }
+
+    /// For modes that need what only this dialect has.
+    pub fn needs_centrifuge(&self) -> io::Result<()> {
+        match *self.dialect {
+            [Dialect::Centrifuge] => Ok(()),
+            _ => Err(io::Error::other("this mode is for --dialect centrifuge only")),
+        }
+    }
+
+    /// A broker for clients of a dialect.
+    pub fn broker(&self, dialect: Dialect) -> io::Result<Server> {
         match (&self.spawn, self.url) {
-            (Some(path), _) => Server::spawn_broker(path, &self.server_cores(), &self.broker_settings())
-                .map_err(|error| explained(&format!("{} did not start", path.display()), &error)),
+            (Some(path), _) => {
+                Server::spawn_broker(path, &self.server_cores(), &self.broker_settings(dialect))
+                    .map_err(|error| explained(&format!("{} did not start", path.display()), &error))
+            }
             (None, Some(address)) => Ok(Server::at(address, self.pid)),
             (None, None) => Err(io::Error::other("--spawn PATH or --url ADDRESS is needed")),
         }
     }
 
-    fn broker_settings(&self) -> BrokerSettings {
+    fn broker_settings(&self, dialect: Dialect) -> BrokerSettings {
         BrokerSettings {
+            app: dialect.app_config(&self.app_key, &self.secret),
             secret: self.secret.clone(),
             api_key: self.api_key.clone(),
             shards: self.shards,
@@ -178,13 +207,14 @@ impl Options {
     /// A server with an empty fleet for up to `connections_max` connections and `channels` channels.
     pub fn contender(
         &self,
-        (name, server): (String, Server),
+        Tested { name, dialect, server }: Tested,
         connections_max: usize,
         channels: u32,
     ) -> io::Result<Contender> {
         let fleet = Fleet::new(FleetSettings {
             target: server.address,
-            mint: Mint::new(&self.secret, unix_s() + TOKEN_LIFE_S),
+            dialect,
+            mint: Mint::new(&self.secret, &self.app_key, unix_s() + TOKEN_LIFE_S),
             api_key: self.api_key.clone(),
             payload_bytes: self.payload_bytes(),
             connections_max,
@@ -193,6 +223,13 @@ impl Options {
         })?;
         Ok(Contender::new(name, fleet, Ledger::new(channels), Work::Publish { channels }, server))
     }
+}
+
+/// A server to load, and what its clients speak.
+pub struct Tested {
+    pub name: String,
+    pub dialect: Dialect,
+    pub server: Server,
 }
 
 pub fn explained(what: &str, error: &io::Error) -> io::Error {

@@ -214,6 +214,7 @@ fn put(path: &Path, name: &str, table: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::Dialect;
 
     fn scenario(text: &str) -> Scenario {
         toml::from_str(text).expect("TOML")
@@ -229,6 +230,20 @@ mod tests {
         let Ok(Workload::Fanout(args)) = line(&scenario.runs[0], &flags) else { panic!("a fan-out") };
         assert_eq!((args.subscribers, args.options.slice, args.options.shards), (77, 0.25, 3));
         assert_eq!(args.options.floor.map(|kinds| kinds.len()), Some(2));
+    }
+
+    #[test]
+    fn dialects_are_named_one_by_one_or_in_a_list() {
+        for (named, want) in [
+            ("", vec![Dialect::Centrifuge]),
+            ("dialect = 'pusher'", vec![Dialect::Pusher]),
+            ("dialect = ['pusher', 'centrifuge']", vec![Dialect::Pusher, Dialect::Centrifuge]),
+        ] {
+            let scenario =
+                scenario(&format!("title = 't'\n[[runs]]\nname = 'n'\nmode = 'fanout'\n{named}\n"));
+            let Ok(Workload::Fanout(args)) = line(&scenario.runs[0], &[]) else { panic!("a fan-out") };
+            assert_eq!(args.options.dialect, want);
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct BrokerSettings {
     pub secret: String,
     pub api_key: String,
     pub shards: u16,
+    /// Further settings of the app, as lines.
+    pub app: String,
     /// Whether clients may publish, which the default forbids.
     pub clients_publish: bool,
     /// Further configuration, appended as it is.
@@ -135,10 +137,10 @@ impl Drop for Server {
 }
 
 fn broker_config(settings: &BrokerSettings, [http, tcp, ops]: [SocketAddrV4; 3]) -> String {
-    let BrokerSettings { secret, api_key, shards, clients_publish, append } = settings;
+    let BrokerSettings { secret, api_key, app, shards, clients_publish, append } = settings;
     format!(
         "[server]\nhttp = \"{http}\"\ntcp = \"{tcp}\"\nops = \"{ops}\"\nshards = {shards}\n\n\
-         [[apps]]\nid = \"1\"\ntoken_hmac_secret_key = {secret:?}\napi_key = {api_key:?}\n\n\
+         [[apps]]\nid = \"1\"\ntoken_hmac_secret_key = {secret:?}\napi_key = {api_key:?}\n{app}\n\
          [[apps.namespaces]]\nname = \"\"\nallow_subscribe_for_client = true\n\
          allow_publish_for_client = {clients_publish}\n\n{append}\n"
     )
@@ -187,6 +189,7 @@ mod tests {
         let settings = BrokerSettings {
             secret: "a\"b".to_owned(),
             api_key: "k".to_owned(),
+            app: "key = \"public\"\n".to_owned(),
             shards: 2,
             clients_publish: true,
             append: "[apps.centrifuge]".to_owned(),
@@ -194,6 +197,7 @@ mod tests {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8000);
         let text = broker_config(&settings, [address; 3]);
         assert!(text.contains(r#"token_hmac_secret_key = "a\"b""#), "{text}");
+        assert!(text.contains("api_key = \"k\"\nkey = \"public\"\n\n[[apps.namespaces]]"), "{text}");
         assert!(text.contains("shards = 2\n") && text.ends_with("[apps.centrifuge]\n"), "{text}");
     }
 }

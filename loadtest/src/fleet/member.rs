@@ -7,7 +7,6 @@ use super::subscriber::{Phase, Subscriber, Wanted};
 use crate::frames::client_frame;
 use crate::http::AnswerReader;
 use crate::ledger::Ledger;
-use crate::message::first_frame;
 use crate::ring::{Event, Filled, PayloadId, Ring};
 
 /// One ring and the connections in its slots.
@@ -133,13 +132,13 @@ impl Member {
             client_frame(10, b"", &mut pong);
             self.ring.send_owned(slot, pong)?;
         }
-        if let (true, Connection::Subscriber(subscriber)) =
-            (wanted.first_frame, &mut self.connections[slot as usize])
+        if let (Some(name), Connection::Subscriber(subscriber)) =
+            (wanted.join, &mut self.connections[slot as usize])
         {
-            let mut frame = Vec::with_capacity(400);
-            let token = shared.mint.token(subscriber.number);
-            first_frame(&token, subscriber.asks_to_join(ledger), &mut frame);
-            self.ring.send_owned(slot, frame)?;
+            let mut frames = Vec::with_capacity(400);
+            let who = (subscriber.number, name.as_str());
+            shared.dialect.join(&shared.mint, who, subscriber.asks_to_join(ledger), &mut frames);
+            self.ring.send_owned(slot, frames)?;
         }
         Ok(())
     }

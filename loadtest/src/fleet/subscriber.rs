@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use crate::clock::now_ns;
+use crate::dialect::{Dialect, Reader};
 use crate::frames::{FrameCutter, Opcode};
 use crate::http::upgraded;
 use crate::ledger::Ledger;
-use crate::message::{Message, MessageReader};
+use crate::message::Message;
 use crate::sequence::Sequence;
 
 /// What a subscriber listens to: a channel of its own or one shared with others, and perhaps a group's besides.
@@ -23,6 +24,7 @@ impl From<u32> for Channels {
 }
 
 pub struct Subscriber {
+    dialect: Dialect,
     pub number: u32,
     pub phase: Phase,
     own: Membership,
@@ -59,7 +61,8 @@ pub enum Phase {
 /// What the bytes of a subscriber call for.
 #[derive(Default)]
 pub struct Wanted {
-    pub first_frame: bool,
+    /// The commands with which it joins its channels; what its connection is called, where it has a name.
+    pub join: Option<String>,
     pub pongs: u32,
     pub websocket_pongs: u32,
     pub close: bool,
@@ -67,9 +70,10 @@ pub struct Wanted {
 
 impl Subscriber {
     /// Starts now; the connection is being made.
-    pub fn new(number: u32, channels: Channels) -> Subscriber {
+    pub fn new(dialect: Dialect, number: u32, channels: Channels) -> Subscriber {
         let membership = |channel| Membership { channel, sequence: Sequence::default() };
         Subscriber {
+            dialect,
             number,
             phase: Phase::Upgrading(Vec::new()),
             own: membership(channels.own),
@@ -120,7 +124,7 @@ impl Subscriber {
     }
 
     /// Reads what has arrived and says what to do about it.
-    pub fn received(&mut self, bytes: &[u8], reader: &mut MessageReader, ledger: &mut Ledger) -> Wanted {
+    pub fn received(&mut self, bytes: &[u8], reader: &mut Reader, ledger: &mut Ledger) -> Wanted {
         let mut wanted = Wanted::default();
         let mut bytes = bytes;
         let mut head;
@@ -141,7 +145,7 @@ impl Subscriber {
                 head = std::mem::take(arrived);
                 head.drain(..end);
                 bytes = &head;
-                wanted.first_frame = true;
+                wanted.join = (!self.dialect.is_greeted()).then(String::new);
                 self.phase = Phase::Authenticating(0);
             }
             Phase::Authenticating(_) | Phase::Subscribed => {}
@@ -150,14 +154,17 @@ impl Subscriber {
         wanted
     }
 
-    fn frames(&mut self, bytes: &[u8], reader: &mut MessageReader, ledger: &mut Ledger, wanted: &mut Wanted) {
+    fn frames(&mut self, bytes: &[u8], reader: &mut Reader, ledger: &mut Ledger, wanted: &mut Wanted) {
         let now = now_ns();
         let before = (ledger.counts.deliveries, ledger.counts.replied);
         let mut over = false;
         let mut cutter = std::mem::take(&mut self.cutter);
         let result = cutter.feed(bytes, |opcode, payload| match opcode {
             Opcode::Text => reader.read(payload, |message| self.message(message, now, ledger, wanted)),
-            Opcode::Ping => wanted.websocket_pongs += 1,
+            Opcode::Ping => {
+                ledger.counts.pings += 1;
+                wanted.websocket_pongs += 1;
+            }
             Opcode::Close => {
                 let code = payload.first_chunk::<2>().map_or(0, |code| u16::from_be_bytes(*code));
                 let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
@@ -200,7 +207,8 @@ impl Subscriber {
                 }
             }
             Message::Replied { id } => self.replied(id, now, ledger),
-            Message::Connected | Message::Other => {}
+            Message::Connected { name } if self.dialect.is_greeted() => wanted.join = Some(name),
+            Message::Connected { .. } | Message::Other => {}
             Message::Refused(text) => ledger.problem(text),
         }
     }
@@ -252,11 +260,11 @@ mod tests {
 
     /// A subscriber that was answered `lines` after its first frame.
     fn subscriber(ledger: &mut Ledger, lines: &str) -> Subscriber {
-        let mut subscriber = Subscriber::new(0, ALL);
+        let mut subscriber = Subscriber::new(Dialect::Centrifuge, 0, ALL);
         let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
-        let mut reader = MessageReader::default();
+        let mut reader = Dialect::Centrifuge.reader();
         let wanted = subscriber.received(answer.as_bytes(), &mut reader, ledger);
-        assert!(wanted.first_frame && !wanted.close);
+        assert!(wanted.join.is_some() && !wanted.close);
         assert_eq!(subscriber.asks_to_join(ledger).collect::<Vec<u32>>(), [1, 0]);
         subscriber.received(&text(lines), &mut reader, ledger);
         subscriber
@@ -268,7 +276,7 @@ mod tests {
     #[test]
     fn both_channels_are_heard_and_no_third() {
         let mut ledger = Ledger::new(3);
-        let mut reader = MessageReader::default();
+        let mut reader = Dialect::Centrifuge.reader();
         let mut subscriber = subscriber(&mut ledger, CONFIRMED);
         assert_eq!(ledger.counts.subscribed, 1);
         for channel in [1, 0, 0, 1] {
@@ -304,7 +312,7 @@ mod tests {
         let table = [("in order", [4, 5], 0), ("swapped", [5, 4], 2), ("twice", [4, 4], 1)];
         for (name, replies, refused) in table {
             let mut ledger = Ledger::new(2);
-            let mut reader = MessageReader::default();
+            let mut reader = Dialect::Centrifuge.reader();
             let mut subscriber = subscriber(&mut ledger, CONFIRMED);
             assert_eq!([subscriber.request(10), subscriber.request(20)], [4, 5]);
             ledger.counts.requested = 2;
@@ -314,6 +322,53 @@ mod tests {
             }
             assert_eq!(ledger.counts.refused, refused, "{name}");
             assert_eq!(ledger.faults().is_empty(), refused == 0, "{name}");
+        }
+    }
+
+    /// A Pusher subscriber of channel 1 that has been greeted and confirmed.
+    fn pusher_subscriber(ledger: &mut Ledger, reader: &mut Reader) -> Subscriber {
+        let mut subscriber = Subscriber::new(Dialect::Pusher, 0, 1.into());
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
+        let wanted = subscriber.received(answer.as_bytes(), reader, ledger);
+        assert_eq!(wanted.join, None, "it waits for its name");
+        let greeting = r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\",\"activity_timeout\":120}"}"#;
+        let wanted = subscriber.received(&text(greeting), reader, ledger);
+        assert_eq!(wanted.join.as_deref(), Some("1.2"));
+        assert_eq!(subscriber.asks_to_join(ledger).collect::<Vec<u32>>(), [1]);
+        assert_eq!(ledger.counts.subscribed, 0);
+        let confirmed = r#"{"event":"pusher_internal:subscription_succeeded","channel":"private-lt-0000001","data":"{}"}"#;
+        subscriber.received(&text(confirmed), reader, ledger);
+        assert_eq!(ledger.counts.subscribed, 1);
+        subscriber
+    }
+
+    #[test]
+    fn a_pusher_client_notices_what_is_lost_or_out_of_order() {
+        // (numbers heard, lost, gaps, out of order)
+        let table: [(&str, &[u64], [u64; 3]); 4] = [
+            ("all", &[0, 1, 2, 3], [0, 0, 0]),
+            ("one skipped", &[0, 2, 3], [1, 1, 0]),
+            ("one twice", &[0, 1, 1, 2, 3], [0, 0, 1]),
+            ("two swapped", &[0, 2, 1, 3], [1, 1, 1]),
+        ];
+        for (name, heard, want) in table {
+            let (mut ledger, mut reader) = (Ledger::new(2), Dialect::Pusher.reader());
+            let mut subscriber = pusher_subscriber(&mut ledger, &mut reader);
+            for _ in 0..4 {
+                ledger.publish(1);
+                ledger.counts.answered += 1;
+            }
+            for sequence in heard {
+                let mut data = Vec::new();
+                payload(*sequence, 0, 100, &mut data);
+                let data = serde_json::Value::String(String::from_utf8(data).expect("JSON"));
+                let message =
+                    format!(r#"{{"event":"message","channel":"private-lt-0000001","data":{data}}}"#);
+                subscriber.received(&text(&message), &mut reader, &mut ledger);
+            }
+            let counts = ledger.counts;
+            assert_eq!([counts.lost, counts.gaps, counts.disorder], want, "{name}");
+            assert_eq!(ledger.faults().is_empty(), want == [0; 3], "{name}: {:?}", ledger.faults());
         }
     }
 }

@@ -101,9 +101,9 @@ fn request(bytes: &[u8]) -> Option<Option<(usize, Option<Ask>)>> {
     let digits = bytes[..head_end].rsplit(|&byte| byte == b' ').next()?;
     let length = number(digits)? as usize;
     let Some(body) = bytes.get(body_start..body_start + length) else { return Some(None) };
-    let channel = number(body.get(b"{\"channel\":\"lt-".len()..)?.first_chunk::<7>()?)?;
-    let data = body.get(b"{\"channel\":\"lt-0000000\",\"data\":".len()..body.len() - 1)?;
-    let text = [b"{\"push\":{\"channel\":\"", &body[12..22], b"\",\"pub\":{\"data\":", data, b"}}}"].concat();
+    let (channel, name) = channel_in(body)?;
+    let data = body.get(b"{\"channel\":\"\",\"data\":".len() + name.len()..body.len() - 1)?;
+    let text = [b"{\"push\":{\"channel\":\"", name, b"\",\"pub\":{\"data\":", data, b"}}}"].concat();
     let publication = Publication { channel, frame: server_frame(&text) };
     Some(Some((body_start + length, Some(Ask::Publish(publication)))))
 }
@@ -123,10 +123,16 @@ fn masked_frame(bytes: &[u8]) -> Option<Option<(usize, Option<Ask>)>> {
         let digits = plain.strip_suffix(b"}")?.rsplit(|&byte| byte == b':').next()?;
         return Some(Some((header + length, Some(Ask::Request { id: number(digits)? }))));
     }
-    let channel = find(&plain, b"\"channel\":\"lt-")
-        .and_then(|at| plain.get(at + 14..)?.first_chunk::<7>())
-        .and_then(|digits| number(digits));
-    Some(Some((header + length, channel.map(|channel| Ask::Subscribe { channel }))))
+    let subscribe = channel_in(&plain).map(|(channel, _)| Ask::Subscribe { channel });
+    Some(Some((header + length, subscribe)))
+}
+
+/// Number and name of the channel that is named first; what precedes the number depends on the dialect.
+fn channel_in(text: &[u8]) -> Option<(u32, &[u8])> {
+    const MARK: &[u8] = b"\"channel\":\"";
+    let name = text.get(find(text, MARK)? + MARK.len()..)?;
+    let name = &name[..name.iter().position(|&byte| byte == b'"')?];
+    Some((number(name.last_chunk::<7>()?)?, name))
 }
 
 fn server_frame(text: &[u8]) -> Vec<u8> {
@@ -148,8 +154,9 @@ fn number(digits: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::centrifuge::{first_frame, publish_frame};
     use crate::http::{PublishRequests, upgrade_request};
-    use crate::message::{channel_name, first_frame, publish_frame};
+    use crate::message::channel_name;
 
     #[test]
     fn what_our_client_writes_is_understood_however_it_is_cut() {

@@ -7,6 +7,7 @@ use std::thread;
 
 use super::*;
 use crate::clock::unix_s;
+use crate::dialect::Dialect;
 use crate::fleet::FleetSettings;
 use crate::floor::bare::{Ask, PUBLISH_ANSWER, Peer, request_reply, subscribed_reply, upgrade_reply};
 use crate::frames::client_frame;
@@ -32,8 +33,8 @@ fn listener() -> (TcpListener, SocketAddrV4) {
     (listener, address)
 }
 
-/// A Centrifuge-speaking server of threads and blocking calls; its threads end with the test process.
-fn double(fault: Fault) -> SocketAddrV4 {
+/// A server of threads and blocking calls; its threads end with the test process.
+fn double(dialect: Dialect, fault: Fault) -> SocketAddrV4 {
     let (listener, address) = listener();
     let (asks, asked) = channel::<(TcpStream, Ask)>();
     thread::spawn(move || {
@@ -48,9 +49,12 @@ fn double(fault: Fault) -> SocketAddrV4 {
         let mut published = 0;
         for (mut stream, ask) in asked {
             match ask {
-                Ask::Upgrade => write(&mut stream, &upgrade_reply()),
+                Ask::Upgrade => {
+                    write(&mut stream, &upgrade_reply());
+                    write(&mut stream, &greeting(dialect));
+                }
                 Ask::Subscribe { channel } => {
-                    write(&mut stream, &subscribed_reply());
+                    write(&mut stream, &confirmation(dialect, channel));
                     subscribers.push((channel, stream));
                 }
                 Ask::Request { id } => write(&mut stream, &request_reply(id)),
@@ -62,13 +66,52 @@ fn double(fault: Fault) -> SocketAddrV4 {
                     let hears = |(channel, _): &&mut (u32, TcpStream)| *channel == publication.channel;
                     for (number, (_, subscriber)) in subscribers.iter_mut().filter(hears).enumerate() {
                         let first = if number == 0 && published == 4 { fault } else { Fault::None };
-                        deliver(subscriber, &publication.frame, first, fault, &mut held);
+                        deliver(subscriber, &delivery(dialect, &publication.frame), first, fault, &mut held);
                     }
                 }
             }
         }
     });
     address
+}
+
+fn text_frame(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("short");
+    [&[0x81, 126], &length.to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+fn greeting(dialect: Dialect) -> Vec<u8> {
+    match dialect {
+        Dialect::Centrifuge => Vec::new(),
+        Dialect::Pusher => text_frame(
+            r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\",\"activity_timeout\":120}"}"#,
+        ),
+    }
+}
+
+fn confirmation(dialect: Dialect, channel: u32) -> Vec<u8> {
+    match dialect {
+        Dialect::Centrifuge => subscribed_reply(),
+        Dialect::Pusher => {
+            let name = dialect.channel_name(channel);
+            let event = "pusher_internal:subscription_succeeded";
+            text_frame(&format!(r#"{{"event":"{event}","channel":"{name}","data":"{{}}"}}"#))
+        }
+    }
+}
+
+/// A publication, which comes as a Centrifuge frame.
+fn delivery(dialect: Dialect, frame: &[u8]) -> Vec<u8> {
+    if dialect == Dialect::Centrifuge {
+        return frame.to_vec();
+    }
+    let json = frame.iter().position(|&byte| byte == b'{').expect("JSON");
+    let push: serde_json::Value = serde_json::from_slice(&frame[json..]).expect("JSON");
+    let (channel, data) = (&push["push"]["channel"], &push["push"]["pub"]["data"]);
+    // The order of the members is ours to keep.
+    let data = format!(r#"{{"n":{},"t":{},"p":{}}}"#, data["n"], data["t"], data["p"]);
+    let data = serde_json::Value::String(data);
+    text_frame(&format!(r#"{{"event":"message","channel":{channel},"data":{data}}}"#))
 }
 
 fn read_asks(mut stream: TcpStream, asks: &Sender<(TcpStream, Ask)>) {
@@ -105,9 +148,19 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) {
 }
 
 fn contender(address: SocketAddrV4, channels: u32, slots_per_ring: Option<u32>) -> Contender {
+    contender_of(Dialect::Centrifuge, address, channels, slots_per_ring)
+}
+
+fn contender_of(
+    dialect: Dialect,
+    address: SocketAddrV4,
+    channels: u32,
+    slots_per_ring: Option<u32>,
+) -> Contender {
     let fleet = Fleet::new(FleetSettings {
         target: address,
-        mint: Mint::new("secret", unix_s() + 60),
+        dialect,
+        mint: Mint::new("secret", "app-key", unix_s() + 60),
         api_key: "key".to_owned(),
         payload_bytes: 128,
         connections_max: 300,
@@ -120,8 +173,8 @@ fn contender(address: SocketAddrV4, channels: u32, slots_per_ring: Option<u32>) 
 }
 
 /// Faults after a slice with `subscribers` of one channel and four publications in flight.
-fn faults_of(fault: Fault, subscribers: usize) -> (Vec<String>, Counts) {
-    let mut contender = contender(double(fault), 1, None);
+fn faults_of(dialect: Dialect, fault: Fault, subscribers: usize) -> (Vec<String>, Counts) {
+    let mut contender = contender_of(dialect, double(dialect, fault), 1, None);
     contender.fleet.open_publishers(1, &mut contender.ledger).expect("connected");
     contender.fleet.subscribe(subscribers, 8, |_| 0, &mut contender.ledger).expect("subscribed");
     let pace = Pace::Closed { in_flight: 4 };
@@ -129,13 +182,17 @@ fn faults_of(fault: Fault, subscribers: usize) -> (Vec<String>, Counts) {
     (contender.ledger.faults(), contender.ledger.counts)
 }
 
+fn crossed<T: Copy>(cases: impl IntoIterator<Item = T>) -> impl Iterator<Item = (Dialect, T)> {
+    cases.into_iter().flat_map(|case| [Dialect::Centrifuge, Dialect::Pusher].map(|dialect| (dialect, case)))
+}
+
 #[test]
 fn a_server_that_behaves_passes_however_it_cuts_its_frames() {
-    for fault in [Fault::None, Fault::Pieces] {
-        let (faults, counts) = faults_of(fault, 3);
-        assert_eq!(faults, Vec::<String>::new(), "{fault:?}");
+    for (dialect, fault) in crossed([Fault::None, Fault::Pieces]) {
+        let (faults, counts) = faults_of(dialect, fault, 3);
+        assert_eq!(faults, Vec::<String>::new(), "{dialect:?} {fault:?}");
         assert!(counts.published >= 4, "{counts:?}");
-        assert_eq!(counts.deliveries, counts.published * 3, "{fault:?}");
+        assert_eq!(counts.deliveries, counts.published * 3, "{dialect:?} {fault:?}");
     }
 }
 
@@ -148,16 +205,16 @@ fn a_server_that_does_not_behave_is_found_out() {
         (Fault::Close, "a connection ended"),
         (Fault::Refuse, "refusals"),
     ];
-    for (fault, want) in table {
-        let (faults, _) = faults_of(fault, 2);
+    for (dialect, (fault, want)) in crossed(table) {
+        let (faults, _) = faults_of(dialect, fault, 2);
         let want = if fault == Fault::Close { "the server closed with 3008" } else { want };
-        assert!(faults.iter().any(|text| text.contains(want)), "{fault:?}: {faults:?}");
+        assert!(faults.iter().any(|text| text.contains(want)), "{dialect:?} {fault:?}: {faults:?}");
     }
 }
 
 #[test]
 fn many_rings_and_channels_in_open_loop() {
-    let mut contender = contender(double(Fault::None), 150, Some(64));
+    let mut contender = contender(double(Dialect::Centrifuge, Fault::None), 150, Some(64));
     contender.fleet.open_publishers(20, &mut contender.ledger).expect("connected");
     contender.fleet.subscribe(150, 32, |number| number, &mut contender.ledger).expect("subscribed");
     let pace = Pace::Open { per_second: 2_000.0 };
@@ -210,7 +267,7 @@ fn a_ping_is_answered_and_no_delivery() {
 #[test]
 fn stalled_readers_hear_nothing_and_may_be_dropped_without_fault() {
     for (fault, dropped) in [(Fault::None, 0), (Fault::HangUp, 1)] {
-        let mut contender = contender(double(fault), 1, None);
+        let mut contender = contender(double(Dialect::Centrifuge, fault), 1, None);
         contender.fleet.open_publishers(1, &mut contender.ledger).expect("connected");
         // One handshake at a time, so that the first subscriber of the fleet is the first of the server.
         contender.fleet.subscribe(4, 1, |_| 0, &mut contender.ledger).expect("subscribed");
@@ -229,7 +286,7 @@ fn stalled_readers_hear_nothing_and_may_be_dropped_without_fault() {
 
 #[test]
 fn requests_of_clients_are_answered_in_turn() {
-    let mut contender = contender(double(Fault::None), 10, Some(64));
+    let mut contender = contender(double(Dialect::Centrifuge, Fault::None), 10, Some(64));
     contender.fleet.subscribe(10, 10, |number| number, &mut contender.ledger).expect("subscribed");
     contender.work = Work::Request { clients: 10 };
     let closed = Pace::Closed { in_flight: 20 };
@@ -244,7 +301,7 @@ fn requests_of_clients_are_answered_in_turn() {
 
 #[test]
 fn people_come_and_go_in_the_middle_of_the_traffic() {
-    let mut contender = contender(double(Fault::None), 3, None);
+    let mut contender = contender(double(Dialect::Centrifuge, Fault::None), 3, None);
     let Contender { fleet, ledger, .. } = &mut contender;
     fleet.open_publishers(2, ledger).expect("connected");
     fleet.subscribe(30, 8, |number| number % 3, ledger).expect("subscribed");

@@ -91,7 +91,7 @@ pub fn run(args: &MixArgs) -> Outcome {
     let mut sampler = options.settle_in()?;
     host.print();
     let connections = args.connections.next_multiple_of(GROUP);
-    let server = options.servers(&[])?.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+    let server = options.only_broker()?;
     let channels = connections + connections / GROUP;
     // Who leaves holds a slot for a moment longer than who takes the place.
     let spare = connections / 50 + 128;

@@ -15,6 +15,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::clock::now_ns;
+use crate::dialect::Dialect;
 use crate::host::Host;
 use crate::latency::{Latency, Quantiles};
 use crate::meter::{Meter, Spent};
@@ -85,13 +86,15 @@ struct Publisher {
 
 pub fn run(args: &PublishArgs) -> Outcome {
     let options = &args.options;
+    // Nobody subscribes.
+    options.needs_centrifuge()?;
     let host = Host::read();
     let mut sampler = options.settle_in()?;
     host.print();
     let command_bytes = command(0, options.payload_bytes()).len();
     let mut contenders = Vec::new();
     if !options.floor_only {
-        let server = options.broker()?;
+        let server = options.broker(Dialect::Centrifuge)?;
         let address = server.tcp.ok_or_else(|| io::Error::other("--spawn PATH is needed"))?;
         contenders.push(Contender::new("broker", server, address, Some(&options.api_key), args)?);
     }

@@ -27,6 +27,8 @@ pub struct RpcArgs {
 }
 
 pub fn run(args: &RpcArgs) -> Outcome {
+    // Pusher's client events are not answered.
+    args.options.needs_centrifuge()?;
     let clients = args.clients;
     let pace = match args.rate {
         Some(per_second) => Pace::Open { per_second },

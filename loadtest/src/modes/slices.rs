@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::latency::Latency;
 use crate::load::{Contender, Pace, Slice, Work};
 use crate::modes::Outcome;
-use crate::options::{Options, explained};
+use crate::options::{Options, Tested, explained};
 use crate::report::{Curve, Report, print_deliveries, print_ratios, progress, progress_end};
 use crate::sampler::Sampler;
 use crate::summary::{Ratio, Row, against, ratios};
@@ -104,17 +104,13 @@ fn take_turns(
 }
 
 impl Candidate {
-    fn connect(
-        options: &Options,
-        workload: Workload,
-        server: (String, crate::server::Server),
-    ) -> io::Result<Candidate> {
+    fn connect(options: &Options, workload: Workload, tested: Tested) -> io::Result<Candidate> {
         let subscribers = (workload.channels * workload.subscribers_per_channel) as usize;
-        let process = server.1.process;
-        let name = server.0.clone();
+        let process = tested.server.process;
+        let name = tested.name.clone();
         progress(&format!("connecting {subscribers} subscribers to {name}"));
         let mut contender =
-            options.contender(server, subscribers + workload.publishers + 64, workload.channels)?;
+            options.contender(tested, subscribers + workload.publishers + 64, workload.channels)?;
         contender.work = workload.work;
         let Contender { fleet, ledger, server, .. } = &mut contender;
         let rss = || process.map_or(0, Process::rss_bytes);

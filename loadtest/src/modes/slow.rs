@@ -72,7 +72,7 @@ pub fn run(args: &SlowArgs) -> Outcome {
     let mut sampler = options.settle_in()?;
     host.print();
     let stalled = ((f64::from(args.subscribers) * args.stalled / 100.0).round() as usize).max(1);
-    let server = options.servers(&[])?.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+    let server = options.only_broker()?;
     let mut contender = options.contender(server, args.subscribers as usize + 64, 1)?;
     let (healthy, slow, memory) = phases(&mut contender, args, stalled, &mut sampler)
         .map_err(|error| explained(&contender.server.log(), &error))?;
