@@ -9,6 +9,10 @@ use polycast::auth::{Keys, Policy, Secret, sign, verify_connection};
 use polycast::wire::json::Json;
 use std::hint::black_box;
 
+// As in the broker.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn token(criterion: &mut Criterion) {
     let keys = Keys::new(&Secret::from("secret"), None).expect("not empty");
     let policy = Policy::default();

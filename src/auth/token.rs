@@ -1,6 +1,7 @@
 //! Compact HS256 tokens: from text to the bytes of a payload that can be trusted.
 
 use data_encoding::BASE64URL_NOPAD;
+use memchr::memchr_iter;
 use ring::hmac;
 
 use super::error::{Malformed, Part, TokenError};
@@ -88,13 +89,7 @@ pub fn verify_signature(
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::TooLarge { bytes: token.len() });
     }
-    let mut segments = token.split('.');
-    let (Some(header), Some(body), Some(signature), None) =
-        (segments.next(), segments.next(), segments.next(), segments.next())
-    else {
-        return Err(Malformed::Segments.into());
-    };
-    let signed = token.get(..header.len() + 1 + body.len()).unwrap_or_default();
+    let Segments { header, body, signature, signed } = split(token).ok_or(Malformed::Segments)?;
 
     decode(signature, Part::Signature, payload)?;
     let tag: Option<[u8; SIGNATURE_BYTES]> = payload.as_slice().try_into().ok();
@@ -109,6 +104,26 @@ pub fn verify_signature(
         return Err(TokenError::BadSignature);
     }
     decode(body, Part::Payload, payload)
+}
+
+/// The parts of a token, encoded, and what the signature covers.
+struct Segments<'t> {
+    header: &'t str,
+    body: &'t str,
+    signature: &'t str,
+    signed: &'t str,
+}
+
+/// `None`: not three segments.
+fn split(token: &str) -> Option<Segments<'_>> {
+    let mut dots = memchr_iter(b'.', token.as_bytes());
+    let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else { return None };
+    Some(Segments {
+        header: &token[..first],
+        body: &token[first + 1..second],
+        signature: &token[second + 1..],
+        signed: &token[..second],
+    })
 }
 
 /// Strict base64url: no padding, no other alphabet, no white space, no unused bits.

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 /// Splits several JSON values written one after the other, with or without white space between them, into the
 /// text of each. A line end inside a value does not split it. What is not JSON comes out as some text that does
@@ -63,14 +63,25 @@ fn is_space(byte: u8) -> bool {
 fn string_end(text: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     loop {
-        let rest = text.get(at..).unwrap_or_default();
-        let Some(count) = memchr2(b'"', b'\\', rest) else { return text.len() };
-        at += count;
-        match text[at] {
-            b'\\' => at += 2,
-            _ => return at + 1,
+        at = quote_or_backslash(text, at);
+        match text.get(at) {
+            None => return text.len(),
+            Some(b'\\') => at += 2,
+            Some(_) => return at + 1,
         }
     }
+}
+
+/// Names and most values end within a few bytes, before a call of `memchr2` would have begun to look.
+fn quote_or_backslash(text: &[u8], at: usize) -> usize {
+    let near = text.get(at..).and_then(|rest| rest.first_chunk::<16>());
+    let Some(near) = near else { return find(text, at, |word| equal(word, b'"') | equal(word, b'\\')) };
+    let end = find(near, 0, |word| equal(word, b'"') | equal(word, b'\\'));
+    if end < near.len() {
+        return at + end;
+    }
+    let from = at + near.len();
+    memchr2(b'"', b'\\', &text[from..]).map_or(text.len(), |count| from + count)
 }
 
 /// `start` is the opening bracket. Kinds of brackets are not told apart: checked text has them in pairs.
@@ -144,8 +155,9 @@ pub(super) fn below_space(word: u64) -> u64 {
 
 /// The content of a string without its quotes. `None`: not possible in checked text.
 pub(super) fn unescape(inner: &[u8]) -> Option<Cow<'_, str>> {
+    let escape = memchr(b'\\', inner);
     let inner = std::str::from_utf8(inner).ok()?;
-    let Some((plain, mut rest)) = inner.split_once('\\') else {
+    let Some((plain, mut rest)) = escape.map(|at| (&inner[..at], &inner[at + 1..])) else {
         return Some(Cow::Borrowed(inner));
     };
     let mut text = String::with_capacity(inner.len());
