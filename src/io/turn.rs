@@ -30,9 +30,10 @@ const LETTERS_PER_TURN_MAX: usize = 256;
 /// No new completion is begun in a turn that has lasted this long.
 const TURN_MS_MAX: u64 = 2;
 
-/// Receive buffers of a shard: 2 MiB of small ones, 1 MiB of large ones.
+/// Receive buffers of a shard: 2 MiB of small ones, 1 MiB of large ones. A large one takes what a publisher sends in one
+/// go, so that all of it is answered with one send.
 const SMALL_BUFFERS: (u16, u32) = (4_096, 512);
-const LARGE_BUFFERS: (u16, u32) = (64, 16 * 1024);
+const LARGE_BUFFERS: (u16, u32) = (16, 64 * 1024);
 
 /// Longest sleep; nothing depends on it.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
