@@ -1,7 +1,7 @@
 //! The client side: subscribers and publishers of one server on as many rings as they need, all on one thread.
 //!
 //! Invariants: a connection lives in the slot of the same number of its ring; a subscriber counts only after its subscribe
-//! was confirmed; publishes of one channel leave through one HTTP connection, so their order is ours to check; a
+//! was confirmed; publishes of one channel leave through one connection, so their order is ours to check; a
 //! connection that ends unasked is a fault of the run.
 
 mod member;
@@ -14,16 +14,20 @@ use std::time::Duration;
 use crate::clock::now_ns;
 use crate::dialect::centrifuge::publish_frame;
 use crate::dialect::{Dialect, Reader};
+use crate::entrance::{Entrance, Requests};
 use crate::frames::client_frame;
-use crate::http::{PublishRequests, upgrade_request};
+use crate::http::upgrade_request;
 use crate::ledger::Ledger;
 use crate::ring::{Ring, RingSize};
 use crate::sys;
 use crate::token::Mint;
-use member::{Connection, Member};
+use member::{Connection, Member, Publisher};
 pub use subscriber::Channels;
 use subscriber::{Phase, Subscriber};
 
+/// Numbers of a ring's targets.
+const LISTENING: usize = 0;
+const PUBLISHING: usize = 1;
 /// Far below the 28,000 ephemeral ports of an address: the kernel's search for a free one slows down as they fill.
 const CONNECTIONS_PER_SOURCE: usize = 12_000;
 /// Nothing happened for this long while something should: give up.
@@ -43,6 +47,9 @@ pub enum Attention {
 
 pub struct FleetSettings {
     pub target: SocketAddrV4,
+    /// Where and how backends publish.
+    pub publish_to: SocketAddrV4,
+    pub entrance: Entrance,
     pub dialect: Dialect,
     pub mint: Mint,
     pub api_key: String,
@@ -59,7 +66,8 @@ pub struct FleetSettings {
 struct Shared {
     dialect: Dialect,
     mint: Mint,
-    requests: PublishRequests,
+    entrance: Entrance,
+    requests: Requests,
     reader: Reader,
 }
 
@@ -94,16 +102,17 @@ impl Fleet {
         };
         let mut members = Vec::with_capacity(rings);
         for _ in 0..rings {
-            let mut ring = Ring::new(size, settings.target, &sources)?;
+            let mut ring = Ring::new(size, &[settings.target, settings.publish_to], &sources)?;
             let mut pong = Vec::new();
             client_frame(1, settings.dialect.pong(), &mut pong);
             let (upgrade, pong) = (ring.store(upgrade.clone()), ring.store(pong));
             let connections = (0..slots).map(|_| Connection::Free).collect();
             members.push(Member { ring, connections, upgrade, pong, open: 0 });
         }
-        let requests = PublishRequests::new(&host, &settings.api_key, settings.payload_bytes);
+        let entrance = settings.entrance;
+        let requests = entrance.requests(&host, &settings.api_key, settings.payload_bytes);
         let dialect = settings.dialect;
-        let shared = Shared { dialect, mint: settings.mint, requests, reader: dialect.reader() };
+        let shared = Shared { dialect, mint: settings.mint, entrance, requests, reader: dialect.reader() };
         Ok(Fleet {
             members,
             shared,
@@ -128,11 +137,13 @@ impl Fleet {
     /// Opens `count` keep-alive connections for publishing and waits until they are connected.
     pub fn open_publishers(&mut self, count: usize, ledger: &mut Ledger) -> io::Result<()> {
         for _ in 0..count {
-            let (member, slot) = self.open_connection(0)?;
+            let (member, slot) = self.open_connection(PUBLISHING, 0)?;
             if member != 0 {
                 return Err(io::ErrorKind::QuotaExceeded.into());
             }
-            self.members[0].connections[slot as usize] = Connection::Publisher(Box::default());
+            let Shared { entrance, requests, .. } = &self.shared;
+            let publisher = Box::new(Publisher::new(requests.greeting(), entrance.answers()));
+            self.members[0].connections[slot as usize] = Connection::Publisher(publisher);
             self.publishers.push(slot);
         }
         self.turn_until(ledger, Attention::Spinning, |fleet, _| {
@@ -170,7 +181,7 @@ impl Fleet {
     }
 
     fn start_subscriber(&mut self, number: u32, channels: Channels) -> io::Result<()> {
-        let (member, slot) = self.open_connection(self.opened)?;
+        let (member, slot) = self.open_connection(LISTENING, self.opened)?;
         self.members[member].connections[slot as usize] =
             Connection::Subscriber(Subscriber::new(self.shared.dialect, number, channels));
         let seat = (member as u16, slot);
@@ -220,12 +231,12 @@ impl Fleet {
     }
 
     /// Starts a connection on the first ring from `preferred` on that has a free slot.
-    fn open_connection(&mut self, preferred: usize) -> io::Result<(usize, u32)> {
+    fn open_connection(&mut self, target: usize, preferred: usize) -> io::Result<(usize, u32)> {
         let count = self.members.len();
         for offset in 0..count {
             let index = (preferred + offset) % count;
             let member = &mut self.members[index];
-            if let Some(slot) = member.ring.connect(self.opened / count)? {
+            if let Some(slot) = member.ring.connect(target, self.opened / count)? {
                 member.open += 1;
                 self.opened += 1;
                 return Ok((index, slot));

@@ -6,7 +6,8 @@
 //! options   shared flags -> servers        load      slices: closed and open loop, quiet at both ends
 //! fleet     subscribers and publishers     ring, buffers, sys, sampler   kernel objects, the only unsafe code
 //! dialect/  what clients speak, a file each
-//! frames, message, http, token             bytes in and out, without sockets
+//! entrance  how backends publish
+//! frames, message, http, resp, token       bytes in and out, without sockets
 //! ledger, sequence, latency, timeline, summary       what was heard, in order, how late, at what cost
 //! account, meter, host, server, report     /proc, machine facts, child processes, tables and JSON
 //! floor/    the same load against senders with no broker in them
@@ -21,6 +22,7 @@ mod buffers;
 mod capacity;
 mod clock;
 mod dialect;
+mod entrance;
 mod fleet;
 mod floor;
 mod frames;
@@ -36,6 +38,7 @@ mod meter;
 mod modes;
 mod options;
 mod report;
+mod resp;
 mod ring;
 mod sampler;
 mod scenario;

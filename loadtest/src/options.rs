@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::clock::unix_s;
 use crate::dialect::Dialect;
+use crate::entrance::Entrance;
 use crate::fleet::{Fleet, FleetSettings};
 use crate::floor::Kind;
 use crate::ledger::Ledger;
@@ -40,6 +41,9 @@ pub struct Options {
     /// one, `broker-<dialect>`, in alternation with it.
     #[arg(long, value_name = "DIALECTS", value_delimiter = ',', default_value = "centrifuge")]
     pub dialect: Vec<Dialect>,
+    /// How backends publish.
+    #[arg(long, value_enum, default_value = "http")]
+    pub entrance: Entrance,
     /// Run bare senders in alternation with the broker: send, ring, send-coalesce, ring-coalesce. They speak Centrifuge.
     #[arg(long, value_name = "KINDS", num_args = 0.., require_equals = true, value_delimiter = ',')]
     pub floor: Option<Vec<Kind>>,
@@ -211,8 +215,14 @@ impl Options {
         connections_max: usize,
         channels: u32,
     ) -> io::Result<Contender> {
+        let publish_to = match self.entrance {
+            Entrance::Http => server.address,
+            Entrance::Resp => server.tcp.ok_or_else(|| io::Error::other("--entrance resp needs --spawn"))?,
+        };
         let fleet = Fleet::new(FleetSettings {
             target: server.address,
+            publish_to,
+            entrance: self.entrance,
             dialect,
             mint: Mint::new(&self.secret, &self.app_key, unix_s() + TOKEN_LIFE_S),
             api_key: self.api_key.clone(),

@@ -150,7 +150,8 @@ pub struct Ring {
     slots_free: Vec<u32>,
     /// Source addresses, boxed once: the kernel reads them while the submission queue is consumed.
     sources: Box<[libc::sockaddr_in]>,
-    target: Box<libc::sockaddr_in>,
+    /// Where connections go, boxed once for the same reason.
+    targets: Box<[libc::sockaddr_in]>,
     listener: Option<RawFd>,
     rearm: Vec<u32>,
     completions: Vec<(u64, i32, u32)>,
@@ -160,10 +161,10 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring whose outgoing connections go to `target` from one of `sources`.
+    /// A ring whose outgoing connections go to one of `targets` from one of `sources`.
     ///
     /// Errors: the kernel's refusal of the ring, the table or the buffer ring (Linux 6.11 is needed).
-    pub fn new(size: RingSize, target: SocketAddrV4, sources: &[SocketAddrV4]) -> io::Result<Ring> {
+    pub fn new(size: RingSize, targets: &[SocketAddrV4], sources: &[SocketAddrV4]) -> io::Result<Ring> {
         let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -181,7 +182,7 @@ impl Ring {
             slots: vec![Slot::default(); size.slots as usize],
             slots_free: (0..size.slots).rev().collect(),
             sources: sources.iter().map(socket_address).collect(),
-            target: Box::new(socket_address(&target)),
+            targets: targets.iter().map(socket_address).collect(),
             listener: None,
             rearm: Vec::new(),
             completions: Vec::new(),
@@ -195,17 +196,17 @@ impl Ring {
         self.slots_free.len()
     }
 
-    /// Starts a TCP connection from source number `source` (modulo their count); ends in `Connected` or
+    /// Starts a TCP connection to target number `target` from source number `source` (modulo their count); ends in `Connected` or
     /// `ConnectFailed`. `None`: the table is full.
     ///
     /// The port is chosen at connect (IP_BIND_ADDRESS_NO_PORT), so a source address carries as many
     /// connections as there are ephemeral ports per target. SO_LINGER 0 keeps TIME_WAIT entries of one run
     /// from disturbing the next.
-    pub fn connect(&mut self, source: usize) -> io::Result<Option<u32>> {
+    pub fn connect(&mut self, target: usize, source: usize) -> io::Result<Option<u32>> {
         let Some(slot) = self.slots_free.pop() else { return Ok(None) };
         self.slots[slot as usize] = Slot { in_flight: 1, ..Slot::default() };
         let address: *const libc::sockaddr_in = &self.sources[source % self.sources.len()];
-        let target: *const libc::sockaddr_in = &*self.target;
+        let target: *const libc::sockaddr_in = &self.targets[target];
         let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
         let destination =
             DestinationSlot::try_from_slot_target(slot).map_err(|_| io::ErrorKind::InvalidInput)?;

@@ -31,7 +31,7 @@ pub struct BrokerSettings {
 /// A server to load.
 pub struct Server {
     pub address: SocketAddrV4,
-    /// Where a spawned broker takes publications over raw TCP.
+    /// Where a server that was spawned takes publications over raw TCP; a bare sender takes all at one address.
     pub tcp: Option<SocketAddrV4>,
     /// `None`: an address without a known process; nothing is accounted.
     pub process: Option<Process>,
@@ -74,7 +74,9 @@ impl Server {
         let [address, ..] = free_addresses()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["floor-sender", "--kind", kind, "--listen", &address.to_string()]);
-        Server::start(command, &[core], address, directory)
+        let mut server = Server::start(command, &[core], address, directory)?;
+        server.tcp = Some(address);
+        Ok(server)
     }
 
     fn start(

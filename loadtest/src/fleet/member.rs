@@ -4,8 +4,8 @@ use std::io;
 
 use super::Shared;
 use super::subscriber::{Phase, Subscriber, Wanted};
+use crate::entrance::Answers;
 use crate::frames::client_frame;
-use crate::http::AnswerReader;
 use crate::ledger::Ledger;
 use crate::ring::{Event, Filled, PayloadId, Ring};
 
@@ -24,13 +24,19 @@ pub enum Connection {
     Publisher(Box<Publisher>),
 }
 
-#[derive(Default)]
 pub struct Publisher {
     pub connected: bool,
     pub closing: bool,
     pub sending: bool,
     pub pending: Vec<u8>,
-    pub answers: AnswerReader,
+    pub answers: Answers,
+}
+
+impl Publisher {
+    /// `pending`: what it says as soon as it is connected.
+    pub fn new(pending: Vec<u8>, answers: Answers) -> Publisher {
+        Publisher { connected: false, closing: false, sending: false, pending, answers }
+    }
 }
 
 impl Member {

@@ -1,5 +1,6 @@
 //! The least a server must read and write for our own client; shared by all senders.
 
+use super::resp;
 use crate::http::ACCEPT;
 use crate::message::find;
 
@@ -48,11 +49,17 @@ pub const PUBLISH_ANSWER: &[u8] =
 pub struct Peer {
     carry: Vec<u8>,
     upgraded: bool,
+    speaks_resp: bool,
     /// Kept for the senders, which must forget a subscriber that goes.
     pub channel: Option<u32>,
 }
 
 impl Peer {
+    /// To a publication.
+    pub fn answer(&self) -> &'static [u8] {
+        if self.speaks_resp { resp::ANSWER } else { PUBLISH_ANSWER }
+    }
+
     /// Appends what `bytes` ask for. `false`: unreadable, close the connection.
     pub fn feed(&mut self, bytes: &[u8], asks: &mut Vec<Ask>) -> bool {
         if self.carry.is_empty() {
@@ -73,16 +80,14 @@ impl Peer {
         let mut used = 0;
         loop {
             let rest = &bytes[used..];
-            let (length, ask) = match self.upgraded {
-                true => match masked_frame(rest)? {
-                    Some(read) => read,
-                    None => return Some(used),
-                },
-                false => match request(rest)? {
-                    Some(read) => read,
-                    None => return Some(used),
-                },
+            self.speaks_resp |= !self.upgraded && rest.first() == Some(&b'*');
+            let read = match (self.upgraded, self.speaks_resp) {
+                (true, _) => masked_frame(rest)?,
+                (_, true) if rest.is_empty() => None,
+                (_, true) => resp::command(rest)?,
+                _ => request(rest)?,
             };
+            let Some((length, ask)) = read else { return Some(used) };
             used += length;
             self.upgraded |= ask == Some(Ask::Upgrade);
             asks.extend(ask);
@@ -135,7 +140,7 @@ fn channel_in(text: &[u8]) -> Option<(u32, &[u8])> {
     Some((number(name.last_chunk::<7>()?)?, name))
 }
 
-fn server_frame(text: &[u8]) -> Vec<u8> {
+pub fn server_frame(text: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
     if text.len() < 126 {
         frame.push(text.len() as u8);
@@ -155,7 +160,8 @@ fn number(digits: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::dialect::centrifuge::{first_frame, publish_frame};
-    use crate::http::{PublishRequests, upgrade_request};
+    use crate::entrance::Entrance;
+    use crate::http::upgrade_request;
     use crate::message::channel_name;
 
     #[test]
@@ -163,11 +169,14 @@ mod tests {
         let mut subscriber = upgrade_request("h", "/connection/websocket");
         first_frame("token", [42], &mut subscriber);
         publish_frame("void-0000042", 9, 128, &mut subscriber);
-        let mut publisher = Vec::new();
-        let requests = PublishRequests::new("h", "key", 64);
-        requests.append(&channel_name(7), 1, 2, &mut publisher);
-        requests.append(&channel_name(8), 3, 4, &mut publisher);
-        for (stream, want) in [(subscriber, 3), (publisher, 2)] {
+        let [over_http, over_resp] = [Entrance::Http, Entrance::Resp].map(|entrance| {
+            let requests = entrance.requests("h", "key", 64);
+            let mut publisher = requests.greeting();
+            requests.append(&channel_name(7), 1, 2, &mut publisher);
+            requests.append(&channel_name(8), 3, 4, &mut publisher);
+            publisher
+        });
+        for (stream, want) in [(subscriber, 3), (over_http, 2), (over_resp, 2)] {
             for cut in 0..=stream.len() {
                 let mut peer = Peer::default();
                 let mut asks = Vec::new();

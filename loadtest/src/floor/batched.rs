@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::bare::{Ask, PUBLISH_ANSWER, Peer, Publication, request_reply, subscribed_reply, upgrade_reply};
+use super::bare::{Ask, Peer, Publication, request_reply, subscribed_reply, upgrade_reply};
 use crate::ring::{Event, PayloadId, Ring, RingSize};
 use crate::sys;
 
@@ -36,7 +36,7 @@ pub fn serve(address: SocketAddrV4, coalesce: bool) -> io::Result<()> {
     let slots = sys::descriptors_max()?;
     let listener = sys::listen(address)?;
     let size = RingSize { submissions: 4096, slots, buffers: 1024, buffer_bytes: 4096 };
-    let mut ring = Ring::new(size, address, &[address])?;
+    let mut ring = Ring::new(size, &[address], &[address])?;
     ring.accept(listener.as_raw_fd())?;
     let mut sender = Sender {
         upgrade: ring.store(upgrade_reply()),
@@ -142,7 +142,7 @@ impl Sender {
     fn send_batch(&mut self) -> io::Result<()> {
         self.batch += 1;
         for (slot, count) in std::mem::take(&mut self.answers) {
-            let answers = self.ring.store(PUBLISH_ANSWER.repeat(count));
+            let answers = self.ring.store(self.peers[slot as usize].answer().repeat(count));
             self.send(slot, answers)?;
             self.ring.forget(answers);
         }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
-use super::bare::{Ask, PUBLISH_ANSWER, Peer, Publication, request_reply, subscribed_reply, upgrade_reply};
+use super::bare::{Ask, Peer, Publication, request_reply, subscribed_reply, upgrade_reply};
 use crate::sys::{self, Epoll};
 
 struct Sender {
@@ -93,7 +93,7 @@ impl Sender {
                 }
                 Ask::Request { id } => send(stream, &request_reply(id)),
                 Ask::Publish(publication) => {
-                    answers.extend_from_slice(PUBLISH_ANSWER);
+                    answers.extend_from_slice(peer.answer());
                     self.publications.push(publication);
                 }
             }

@@ -7,6 +7,7 @@ pub mod bare;
 pub mod batched;
 pub mod blocking;
 pub mod receiver;
+mod resp;
 
 use std::io;
 use std::net::SocketAddrV4;

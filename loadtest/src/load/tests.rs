@@ -8,6 +8,7 @@ use std::thread;
 use super::*;
 use crate::clock::unix_s;
 use crate::dialect::Dialect;
+use crate::entrance::Entrance;
 use crate::fleet::FleetSettings;
 use crate::floor::bare::{Ask, PUBLISH_ANSWER, Peer, request_reply, subscribed_reply, upgrade_reply};
 use crate::frames::client_frame;
@@ -159,6 +160,8 @@ fn contender_of(
 ) -> Contender {
     let fleet = Fleet::new(FleetSettings {
         target: address,
+        publish_to: address,
+        entrance: Entrance::Http,
         dialect,
         mint: Mint::new("secret", "app-key", unix_s() + 60),
         api_key: "key".to_owned(),

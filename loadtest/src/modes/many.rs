@@ -12,7 +12,7 @@ use crate::options::Options;
 pub struct ManyArgs {
     #[arg(long, short = 'm', default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub channels: u32,
-    /// HTTP connections that publish; a channel always uses the same one.
+    /// Connections that publish; a channel always uses the same one.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub publishers: u16,
     /// Closed loop: publications not yet delivered.

@@ -33,6 +33,7 @@ struct Settings {
     channels: u32,
     subscribers_per_channel: u32,
     publishers: usize,
+    entrance: &'static str,
     in_flight: Option<u64>,
     deliveries_per_second: Option<f64>,
     payload_bytes: usize,
@@ -196,6 +197,7 @@ fn finish(
         channels: workload.channels,
         subscribers_per_channel: workload.subscribers_per_channel,
         publishers: workload.publishers,
+        entrance: options.entrance.name(),
         in_flight,
         deliveries_per_second: rate.map(|rate| match workload.work {
             Work::Publish { .. } => rate * f64::from(workload.subscribers_per_channel),

@@ -29,8 +29,8 @@ fn event(ring: &mut Ring) -> Event {
 #[test]
 fn connects_sends_receives_more_than_the_buffers_hold_and_closes() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-    let mut ring = Ring::new(SMALL, local(&listener), &[SOURCE]).expect("ring");
-    let slot = ring.connect(0).expect("queued").expect("a free slot");
+    let mut ring = Ring::new(SMALL, &[local(&listener)], &[SOURCE]).expect("ring");
+    let slot = ring.connect(0, 0).expect("queued").expect("a free slot");
     assert_eq!(event(&mut ring), Event::Connected { slot });
     let (mut peer, from) = listener.accept().expect("accepted");
     assert_eq!(from.ip(), Ipv4Addr::new(127, 0, 0, 9));
@@ -63,8 +63,8 @@ fn connects_sends_receives_more_than_the_buffers_hold_and_closes() {
 #[test]
 fn a_close_ends_a_send_that_waits_for_a_peer_that_does_not_read() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-    let mut ring = Ring::new(SMALL, local(&listener), &[SOURCE]).expect("ring");
-    let slot = ring.connect(0).expect("queued").expect("a free slot");
+    let mut ring = Ring::new(SMALL, &[local(&listener)], &[SOURCE]).expect("ring");
+    let slot = ring.connect(0, 0).expect("queued").expect("a free slot");
     assert_eq!(event(&mut ring), Event::Connected { slot });
     let peer = listener.accept().expect("accepted");
     ring.receive(slot).expect("armed");
@@ -82,8 +82,8 @@ fn a_refused_connect_frees_its_slot_only_after_close() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let target = local(&listener);
     drop(listener);
-    let mut ring = Ring::new(SMALL, target, &[SOURCE]).expect("ring");
-    let slot = ring.connect(0).expect("queued").expect("a free slot");
+    let mut ring = Ring::new(SMALL, &[target], &[SOURCE]).expect("ring");
+    let slot = ring.connect(0, 0).expect("queued").expect("a free slot");
     assert_eq!(event(&mut ring), Event::ConnectFailed { slot, errno: libc::ECONNREFUSED });
     assert_eq!(ring.slots_free(), 15);
     ring.close(slot).expect("queued");
@@ -95,7 +95,7 @@ fn a_refused_connect_frees_its_slot_only_after_close() {
 fn an_unusable_source_address_is_named_by_its_own_error() {
     let target = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9);
     let nowhere = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0);
-    let mut ring = Ring::new(SMALL, target, &[nowhere]).expect("ring");
-    let slot = ring.connect(0).expect("queued").expect("a free slot");
+    let mut ring = Ring::new(SMALL, &[target], &[nowhere]).expect("ring");
+    let slot = ring.connect(0, 0).expect("queued").expect("a free slot");
     assert_eq!(event(&mut ring), Event::ConnectFailed { slot, errno: libc::EADDRNOTAVAIL });
 }
