@@ -62,7 +62,8 @@ pub fn check(
             return wrong();
         }
     }
-    // Whom nobody claims: who hears nothing any more may be there as its user, or as nobody.
+    // Whom nobody claims: who hears nothing any more may be there as its user, or else as nobody.
+    nameless.sort_by_key(|member| member.user.is_empty());
     let mut dead: Vec<Name<'_>> = dead.into_iter().filter(|name| matches!(name, Name::User(_))).collect();
     for Member { user, .. } in nameless {
         let may_be = |name: &Name<'_>| user.is_empty() || *name == Name::User(user);

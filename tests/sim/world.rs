@@ -221,20 +221,25 @@ impl World {
         });
         self.clients = clients;
         self.publishers.iter_mut().for_each(Publisher::calm_down);
+        self.rest()?;
+        self.check_settled()
+    }
+
+    /// Until nothing is under way.
+    fn rest(&mut self) -> Result<(), Broken> {
         let until_ms = self.now_ms + REST_MS;
         loop {
             if self.step()? {
                 continue;
             }
             if self.is_at_rest() {
-                break;
+                return Ok(());
             }
             if self.now_ms >= until_ms {
                 return Err("what was under way does not come to its end".to_owned());
             }
             self.skip(until_ms);
         }
-        self.check_settled()
     }
 
     /// Nobody can act now: is anything still under way but timers?
@@ -275,6 +280,8 @@ impl World {
                 self.skip(until_ms);
             }
         }
+        // A slow engine may still have to hear of the ends.
+        self.rest()?;
         self.check_settled()
     }
 
