@@ -11,6 +11,7 @@ mod around;
 mod backend;
 mod client;
 mod engine;
+mod events;
 mod frames;
 mod host;
 mod kernel;
@@ -114,7 +115,8 @@ const MUST_OCCUR_UNDER_FIRE: [&str; 6] = [
 ];
 
 /// What runs in which all dialects meet must have met.
-const MUST_OCCUR_CROSSING: [&str; 17] = [
+const MUST_OCCUR_CROSSING: [&str; 18] = [
+    "event of a backend",
     "heard: a client event",
     "heard: of a backend",
     "heard: of the other dialect",

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 pub use centrifuge::Centrifuge;
 use line::Line;
-pub use pusher::Pusher;
+pub use pusher::{Pusher, id_of};
 
 use super::around::{Around, Stage};
 use super::ledger::Broken;

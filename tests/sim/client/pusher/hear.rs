@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Expected, Pusher, id_of};
+use super::{CLIENT_EVENT, Expected, Pusher, id_of};
 use crate::around::Around;
 use crate::client::line::{Incoming, Phase, Received};
 use crate::ledger::{Broken, Outcome};
@@ -214,9 +214,9 @@ impl Pusher {
         if has_user != wants_user {
             return Err(format!("publication {number} of {channel} came from {}", message["user_id"]));
         }
-        around.trace.count(match (kind.is_clients, kind.except) {
-            (true, Some(_)) => "heard: a client event",
-            (true, None) => "heard: of the other dialect",
+        around.trace.count(match (kind.is_clients, kind.event == CLIENT_EVENT) {
+            (true, true) => "heard: a client event",
+            (true, false) => "heard: of the other dialect",
             (false, _) => "heard: of a backend",
         });
         Ok(number)
