@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use polycast::auth::{Keys, PusherKeys, Secret, sign};
 use polycast::config::Config;
+use polycast::core::channel::SERVER_TO_USER;
 
 use super::random::Random;
 
@@ -177,6 +178,9 @@ impl Scenario {
         let channels =
             ["private-a", "presence-a", "presence-b", "cache-a", "private-cache-a", "presence-cache-a"];
         scenario.channels.extend(channels.into_iter().filter(|_| random.percent(50)).map(str::to_owned));
+        scenario
+            .channels
+            .extend((0..2).filter(|_| random.percent(50)).map(|user| channel_of(&format!("u{user}"))));
         scenario.publishers = random.between(0, 2) as usize;
         scenario.pushers = random.between(1, 8) as usize;
         scenario.subscribers_are_counted = random.percent(30);
@@ -323,6 +327,21 @@ pub fn is_proven(channel: &str) -> bool {
 /// Whether users in the channel are told of one another.
 pub fn is_presence(channel: &str) -> bool {
     channel.starts_with("presence-")
+}
+
+/// The user whose channel this is: nobody else hears it, and no client publishes there.
+pub fn owner(channel: &str) -> Option<&str> {
+    channel.strip_prefix(SERVER_TO_USER)
+}
+
+/// Whether only subscribers see who is there.
+pub fn is_closed(channel: &str) -> bool {
+    is_proven(channel) || owner(channel).is_some()
+}
+
+/// Where what is sent to a user goes.
+pub fn channel_of(user: &str) -> String {
+    format!("{SERVER_TO_USER}{user}")
 }
 
 /// Whether new subscribers are told the last publication.

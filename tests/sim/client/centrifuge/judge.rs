@@ -8,7 +8,7 @@ use crate::client::line::{Line, Phase, Temper};
 use crate::ledger::Broken;
 use crate::presence::{Name, Shown};
 use crate::replies::published;
-use crate::scenario::{EXPIRY_MS, EngineKind, is_proven};
+use crate::scenario::{EXPIRY_MS, EngineKind, is_closed};
 
 impl Centrifuge {
     /// The stream has ended: was that allowed without a close frame?
@@ -34,7 +34,7 @@ impl Centrifuge {
             // The subscription ended before the command was carried out.
             (Kind::History { channel, .. }, 103) => !self.subscriptions.is_live(channel),
             (Kind::Publish { channel, .. } | Kind::Presence(channel), 103) => {
-                is_proven(channel) && !self.subscriptions.is_live(channel)
+                is_closed(channel) && !self.subscriptions.is_live(channel)
             }
             (Kind::Connect, 109) => self.expires_s.is_some_and(|expires_s| expires_s <= around.now.unix_s()),
             _ => false,

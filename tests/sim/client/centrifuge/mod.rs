@@ -13,7 +13,7 @@ use super::subscriptions::Subscriptions;
 use crate::around::Around;
 use crate::ledger::{self, Broken, Kind as Published, Reader};
 use crate::protobuf;
-use crate::scenario::{is_numbered, is_proven, is_shown};
+use crate::scenario::{is_closed, is_numbered, is_proven, is_shown, owner};
 use crate::wish::Wish;
 use others::Others;
 
@@ -291,7 +291,7 @@ impl Centrifuge {
 
     fn want_subscribe(&mut self, around: &mut Around<'_>) {
         let channel = around.channel();
-        if self.subscriptions.knows(&channel) {
+        if self.subscriptions.knows(&channel) || owner(&channel).is_some_and(|user| user != self.user) {
             return;
         }
         let is_recoverable = is_numbered(&channel) && around.random.percent(80);
@@ -336,7 +336,7 @@ impl Centrifuge {
 
     fn want_presence(&mut self, around: &mut Around<'_>) {
         let channel = around.channel();
-        if !is_shown(&channel) || (is_proven(&channel) && !self.subscriptions.is_live(&channel)) {
+        if !is_shown(&channel) || (is_closed(&channel) && !self.subscriptions.is_live(&channel)) {
             return;
         }
         self.command("presence", &format!("{{\"channel\":\"{channel}\"}}"), Kind::Presence(channel));
@@ -353,7 +353,8 @@ impl Centrifuge {
 
     fn want_publish(&mut self, around: &mut Around<'_>) {
         let channel = around.channel();
-        if is_proven(&channel) && !self.subscriptions.is_live(&channel) {
+        let is_closed = is_proven(&channel) && !self.subscriptions.is_live(&channel);
+        if is_closed || owner(&channel).is_some() {
             return;
         }
         let kind = Published { is_clients: true, ..Published::default() };

@@ -8,7 +8,7 @@ use crate::client::line::{Incoming, Phase, Received};
 use crate::ledger::{Broken, Outcome};
 use crate::mutant::Mutant;
 use crate::replies::{parse, published, published_text};
-use crate::scenario::{EngineKind, is_presence, keeps_latest};
+use crate::scenario::{EngineKind, channel_of, is_presence, keeps_latest, owner};
 
 impl Pusher {
     pub(super) fn read(&mut self, around: &mut Around<'_>) -> Result<(), Broken> {
@@ -113,7 +113,12 @@ impl Pusher {
         around.trace.count("signed in");
         self.signed_in_ms = Some(around.now.monotonic_ms);
         match self.due(around)? {
-            Expected::SignIn => Ok(()),
+            Expected::SignIn => {
+                let channel = channel_of(&self.user);
+                let reader = around.ledger.subscribed(&channel).of_socket(id_of(&self.socket_id)?);
+                self.subscriptions.live(channel, reader);
+                Ok(())
+            }
             other => Err(format!("signed in where {other:?} was due")),
         }
     }
@@ -130,6 +135,9 @@ impl Pusher {
             }
             None if !is_presence(channel) => {}
             _ => return Err(format!("{channel} was answered with {data}")),
+        }
+        if owner(channel).is_some() && self.subscriptions.is_live(channel) {
+            return Ok(());
         }
         let reader = around.ledger.subscribed(channel).of_socket(id_of(&self.socket_id)?);
         self.subscriptions.live(channel.to_owned(), reader);
@@ -217,6 +225,7 @@ impl Pusher {
         around.trace.count(match (kind.is_clients, kind.event == CLIENT_EVENT) {
             (true, true) => "heard: a client event",
             (true, false) => "heard: of the other dialect",
+            (false, _) if owner(channel).is_some() => "heard: sent to a user",
             (false, _) => "heard: of a backend",
         });
         Ok(number)

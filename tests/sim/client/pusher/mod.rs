@@ -16,7 +16,7 @@ use super::line::{Due, Line, Temper, Way};
 use super::subscriptions::Subscriptions;
 use crate::around::Around;
 use crate::ledger::{self, Broken, Kind, SocketId};
-use crate::scenario::{is_presence, is_proven, is_pushers};
+use crate::scenario::{channel_of, is_presence, is_proven, is_pushers, owner};
 use members::Members;
 
 /// The name of everything that these clients say to each other.
@@ -168,6 +168,9 @@ impl Pusher {
         if !is_pushers(&channel) || self.subscriptions.knows(&channel) {
             return;
         }
+        if owner(&channel).is_some_and(|user| user != self.user || !self.is_signed_in) {
+            return;
+        }
         // Who is signed in need not say who it is.
         let is_introduced = is_presence(&channel) && !(self.is_signed_in && around.random.percent(50));
         let about = format!("{{\"user_id\":\"{0}\",\"user_info\":{{\"of\":\"{0}\"}}}}", self.user);
@@ -190,7 +193,7 @@ impl Pusher {
 
     fn want_unsubscribe(&mut self, around: &mut Around<'_>) {
         let channel = around.channel();
-        if !self.subscriptions.is_live(&channel) {
+        if owner(&channel).is_some() || !self.subscriptions.is_live(&channel) {
             return;
         }
         self.subscriptions.ending(&channel);
@@ -221,6 +224,14 @@ impl Pusher {
         self.say("pusher:signin", &serde_json::json!({ "auth": auth, "user_data": about }), around);
         self.is_signed_in = true;
         self.expected.push_back(Expected::SignIn);
+        // It comes with the answer, whether it is asked for or not.
+        let channel = channel_of(&self.user);
+        if around.random.percent(50) {
+            self.say("pusher:subscribe", &serde_json::json!({ "channel": channel }), around);
+            self.expected.push_back(Expected::Subscription(channel.clone()));
+        }
+        self.names.insert(channel.clone(), self.user.clone());
+        self.subscriptions.asked(channel);
     }
 
     fn ping(&mut self, ends: Option<String>, around: &mut Around<'_>) {
