@@ -190,9 +190,10 @@ impl Scenario {
         scenario
     }
 
-    /// Whether a ping may lie behind more than the network carries within the time for a pong.
+    /// Whether a ping may lie behind more than the network carries within the time for a pong. Where everybody meets, there
+    /// is as much as that in small pieces.
     pub fn is_narrow(&self) -> bool {
-        let is_flooded = self.publishers > 0 && self.room <= 2_000;
+        let is_flooded = self.pushers > 0 && self.room <= 2_000;
         is_flooded || self.data_bytes_max >= if self.room <= 2_000 { 3_000 } else { 40_000 }
     }
 

@@ -30,6 +30,9 @@ const STEPS_MAX: u64 = 2_000_000;
 /// Letters that may wait for room at one shard. Shards pause for up to 60 ms, and publishers stop as soon as one letter
 /// waits: what comes then are answers to what others had sent before. Measured: 146 at most in 3,000 seeds.
 const SPILLED_MAX: u64 = 500;
+/// How many more a turn makes that does all it may for publishers, some nine hundred publications, each of them for up to
+/// three other shards. Measured: 533 at most in 4,000 seeds.
+const SPILLED_BY_PUBLISHERS_MAX: u64 = 3 * 900;
 /// Fake time within which everything under way must come to its end, in milliseconds.
 const REST_MS: u64 = 60_000;
 /// Fake time within which the last connection must be gone.
@@ -151,7 +154,8 @@ impl World {
         self.end()?;
         self.check_leftovers()?;
         let spilled_max = self.hosts.iter().map(|host| host.spilled_max).max().unwrap_or(0);
-        if spilled_max > SPILLED_MAX {
+        let more = if self.scenario.publishers > 0 { SPILLED_BY_PUBLISHERS_MAX } else { 0 };
+        if spilled_max > SPILLED_MAX + more {
             return Err(format!("{spilled_max} letters waited for room"));
         }
         Ok(Report {
