@@ -133,7 +133,7 @@ impl Centrifuge {
 
     /// How a client is shown that hears nothing any more.
     pub fn dead(&self) -> Option<Name<'_>> {
-        (self.line.phase == Phase::Open && self.line.is_dead()).then_some(Name::Id(&self.id))
+        self.line.is_dead().then_some(Name::Id(&self.id))
     }
 
     /// The last moment at which it may still be connected, in Unix milliseconds.

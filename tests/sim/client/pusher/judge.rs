@@ -84,7 +84,7 @@ impl Pusher {
 
     /// How a client is shown that hears nothing any more, if it is not nobody.
     pub fn dead(&self) -> Option<Name<'_>> {
-        (self.line.phase == Phase::Open && self.line.is_dead()).then_some(Name::User(&self.user))
+        self.line.is_dead().then_some(Name::User(&self.user))
     }
 
     /// Was it told of the users that are there?
