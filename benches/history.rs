@@ -49,7 +49,7 @@ fn history(criterion: &mut Criterion) {
     let mut memory = Memory::new(1);
     let mut answers = Vec::new();
     let channel = ChannelKey { app: AppIndex(0), name: Arc::from("chat:bench") };
-    memory.handle(0, Ask::Subscribe { id: AskId(0), channel: channel.clone() }, &mut answers);
+    memory.handle(0, Ask::Subscribe { id: AskId(0), channel: channel.clone(), numbered: true }, &mut answers);
     criterion.bench_function("history/publish through the memory engine", |bencher| {
         bencher.iter(|| {
             now_ms += 1;

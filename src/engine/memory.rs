@@ -1,7 +1,8 @@
 //! The engine in this shard's own memory: nothing outlives the process, nothing leaves it.
 //!
 //! One instance per shard holds the streams of the channels that shard owns. Channels that are not numbered
-//! cost nothing here but their subscription mark; positions of numbered ones live in a bounded table, and the
+//! cost nothing here. All publications are delivered: the shard knows what it wants, and to look that up here too would
+//! be a cache miss for each. Positions of numbered ones live in a bounded table, and the
 //! longest unused is forgotten first: its channel then begins a new life with a new epoch.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -31,11 +32,14 @@ pub struct Memory {
     /// The stream whose old publications are looked for next: one per use of another, so that memory of streams
     /// that nobody uses comes back.
     swept: u64,
+    /// Numbered channels that somebody hears.
     subscribed: HashSet<ChannelKey>,
     /// Who is in channels with somebody in them.
     members: HashMap<ChannelKey, Members>,
     keys: Keys,
     epochs: Epochs,
+    /// Of what is not numbered.
+    no_epoch: Epoch,
 }
 
 #[derive(Debug)]
@@ -110,14 +114,17 @@ impl Memory {
             members: HashMap::new(),
             keys: Keys::default(),
             epochs: Epochs { seed, next: 0 },
+            no_epoch: Epoch::from(""),
         }
     }
 
     /// Carries out one ask at once and appends what there is to say.
     pub fn handle(&mut self, now_ms: u64, ask: Ask, answers: &mut Vec<Answer>) {
         match ask {
-            Ask::Subscribe { id, channel } => {
-                self.subscribed.insert(channel);
+            Ask::Subscribe { id, channel, numbered } => {
+                if numbered {
+                    self.subscribed.insert(channel);
+                }
                 answers.push(Answer::Subscribed { id, result: Ok(()) });
             }
             Ask::Unsubscribe { channel } => {
@@ -204,12 +211,10 @@ impl Memory {
         if let Some(key) = key {
             self.keys.insert(now_ms, key, position.clone());
         }
-        if self.subscribed.contains(&channel) {
-            let (offset, epoch) = position
-                .as_ref()
-                .map_or((0, Arc::from("")), |position| (position.offset, Arc::clone(&position.epoch)));
-            answers.push(Answer::Delivery { channel, epoch, numbered: Numbered { offset, publication } });
-        }
+        let (offset, epoch) =
+            position.as_ref().map_or((0, &self.no_epoch), |position| (position.offset, &position.epoch));
+        let epoch = Arc::clone(epoch);
+        answers.push(Answer::Delivery { channel, epoch, numbered: Numbered { offset, publication } });
         position
     }
 
@@ -223,7 +228,7 @@ impl Memory {
         self.members.len()
     }
 
-    /// Channels whose deliveries are wanted.
+    /// Numbered channels that somebody hears.
     pub fn subscribed_count(&self) -> usize {
         self.subscribed.len()
     }
@@ -320,7 +325,7 @@ mod tests {
     fn one_key_is_one_publication_for_five_minutes() {
         let mut memory = Memory::new(7);
         let channel = ChannelKey { app: AppIndex(0), name: "a".into() };
-        memory.handle(0, Ask::Subscribe { id: AskId(2), channel }, &mut Vec::new());
+        memory.handle(0, Ask::Subscribe { id: AskId(2), channel, numbered: true }, &mut Vec::new());
         let terms = |key: &str| Terms { idempotency_key: Some(key.into()), ..Terms::default() };
         // (now_ms, channel, key, keep, offset, delivered)
         let table = [
@@ -329,7 +334,7 @@ mod tests {
             (2, "a", "l", KEEP, 2, true),
             (299_999, "a", "k", KEEP, 1, false),
             (300_000, "a", "k", KEEP, 3, true),
-            (300_001, "b", "k", KEEP, 1, false),
+            (300_001, "b", "k", KEEP, 1, true),
         ];
         for (now_ms, name, key, keep, offset, is_delivered) in table {
             let answers = publish_on(&mut memory, now_ms, name, keep, terms(key));
@@ -409,20 +414,35 @@ mod tests {
     }
 
     #[test]
-    fn only_subscribed_channels_are_delivered() {
+    fn a_stream_that_somebody_hears_goes_on() {
         let mut memory = Memory::new(7);
-        assert_eq!(publish(&mut memory, "a", None), [Answer::Published { id: AskId(1), result: Ok(None) }]);
         let channel = ChannelKey { app: AppIndex(0), name: "a".into() };
         let mut answers = Vec::new();
-        memory.handle(0, Ask::Subscribe { id: AskId(2), channel: channel.clone() }, &mut answers);
+        let ask = Ask::Subscribe { id: AskId(2), channel: channel.clone(), numbered: true };
+        memory.handle(0, ask, &mut answers);
         assert_eq!(answers, [Answer::Subscribed { id: AskId(2), result: Ok(()) }]);
+        let offset_at = |now_ms, memory: &mut Memory| {
+            position(&publish_on(memory, now_ms, "a", KEEP, Terms::default())).offset
+        };
+        assert_eq!(offset_at(0, &mut memory), 1);
+        assert_eq!(offset_at(100_000, &mut memory), 2, "heard");
+        memory.handle(0, Ask::Unsubscribe { channel }, &mut answers);
+        assert_eq!(memory.subscribed_count(), 0);
+        assert_eq!(offset_at(200_000, &mut memory), 1, "nobody knows of it any more");
+    }
+
+    #[test]
+    fn what_is_not_numbered_costs_nothing() {
+        let mut memory = Memory::new(7);
+        let channel = ChannelKey { app: AppIndex(0), name: "a".into() };
+        let ask = Ask::Subscribe { id: AskId(2), channel: channel.clone(), numbered: false };
+        memory.handle(0, ask, &mut Vec::new());
         assert!(matches!(
             publish(&mut memory, "a", None)[..],
             [Answer::Delivery { .. }, Answer::Published { .. }]
         ));
-        memory.handle(0, Ask::Unsubscribe { channel }, &mut answers);
-        assert_eq!(publish(&mut memory, "a", None).len(), 1);
-        assert_eq!(memory.subscribed_count(), 0);
+        assert_eq!((memory.subscribed_count(), memory.streams_count()), (0, 0));
+        memory.handle(0, Ask::Unsubscribe { channel }, &mut Vec::new());
     }
 
     #[test]
@@ -436,7 +456,7 @@ mod tests {
         publish(&mut memory, "new", keep);
         assert_eq!(memory.streams_count(), STREAMS_MAX);
         let offset = |answers: Vec<Answer>| match &answers[..] {
-            [Answer::Published { result: Ok(Some(position)), .. }] => position.offset,
+            [.., Answer::Published { result: Ok(Some(position)), .. }] => position.offset,
             other => panic!("{other:?}"),
         };
         assert_eq!(offset(publish(&mut memory, "c0", keep)), 3, "c0 was used twice and lately");

@@ -52,7 +52,7 @@ pub struct Keep {
 /// What an owner wants of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
-    /// Take a publication, number it if `keep` says so, deliver it to every subscribed node.
+    /// Take a publication, number it if `keep` says so, deliver it at least to every subscribed node.
     ///
     /// `terms`: a publication that repeats an earlier one's key, or whose version is not newer, is not taken; the
     /// answer tells the position of the earlier one or where the stream stands.
@@ -64,7 +64,9 @@ pub enum Ask {
         terms: Option<Box<Terms>>,
     },
     /// This node wants the channel's deliveries.
-    Subscribe { id: AskId, channel: ChannelKey },
+    ///
+    /// `numbered`: its publications are; what is known of them then lives at least as long as the subscription.
+    Subscribe { id: AskId, channel: ChannelKey, numbered: bool },
     /// This node wants no more of them. Not answered.
     Unsubscribe { channel: ChannelKey },
     /// Where the stream stands, and what of the range is still kept.
@@ -118,7 +120,7 @@ pub enum Answer {
         user: Box<str>,
         enters: bool,
     },
-    /// A publication for this node. `numbered.offset` 0 and an empty `epoch`: not numbered.
+    /// A publication, perhaps of a channel whose deliveries this node does not want. `numbered.offset` 0 and an empty `epoch`: not numbered.
     Delivery {
         channel: ChannelKey,
         epoch: Arc<str>,

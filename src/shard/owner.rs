@@ -120,6 +120,7 @@ impl Shard {
         wants: Wants,
     ) {
         let handle = self.channels.find_or_insert(key.app, &key.name);
+        let numbered = self.keep(key).flatten().is_some();
         let channel = self.channels.get_mut(handle);
         if channel.is_live {
             self.admit(source, operation, handle, wants);
@@ -131,7 +132,7 @@ impl Shard {
             let key = channel.key.clone();
             let id = ask_id(self.asks.begin(Asked::Subscribe { channel: key.clone() }));
             owner.asked = Some(id);
-            self.effects.push(Effect::Ask(Ask::Subscribe { id, channel: key }));
+            self.effects.push(Effect::Ask(Ask::Subscribe { id, channel: key, numbered }));
         }
     }
 

@@ -236,7 +236,7 @@ impl Slow {
 
     fn effect(&mut self, shard: usize, now_ms: u64, ask: Ask, ledger: &mut Ledger) -> Result<(), Broken> {
         let answer = match ask {
-            Ask::Subscribe { id, channel } => {
+            Ask::Subscribe { id, channel, numbered: _ } => {
                 let result = if self.fails(now_ms, 4) { Err(EngineError::Unavailable) } else { Ok(()) };
                 if result.is_ok() {
                     let entry = self.channels.get_mut(&channel.name).expect("asks name their channel");
