@@ -382,3 +382,18 @@ fn of_a_users_connections_the_last_one_stays() {
     }
     assert_eq!(process.leftovers(), [""; 0]);
 }
+
+#[test]
+fn nobody_is_given_the_channel_of_another_user() {
+    let mut process = process();
+    people(&mut process);
+    let own = r##"{"user":"42","channel":"#server-to-user-42"}"##;
+    process.call(1, "subscribe", own);
+    let answer = process.api(1, "subscribe", &own.replace("to-user-42", "to-user-43"));
+    assert_eq!(answer["error"]["code"], 107, "{answer}");
+    let claims = r##"{"sub":"42","channels":["#server-to-user-USER"]}"##;
+    let (answer, _) = process.try_connect(D, &claims.replace("USER", "43"));
+    assert!(answer[0].contains("\"code\":103"), "{answer:?}");
+    process.leave(D);
+    process.connect(D, &claims.replace("USER", "42"));
+}

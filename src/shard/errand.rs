@@ -18,6 +18,7 @@ use crate::core::disconnect::Disconnect;
 use crate::core::error::ClientError;
 use crate::core::event::{Body, DropCause, Event, Recovery, Subscription};
 use crate::core::ids::{AppIndex, ShardId, Slot};
+use crate::core::permission::{Claimant, may_subscribe};
 use crate::core::publication::{Payload, Position};
 
 /// An errand that waits for subscriptions to go live.
@@ -108,6 +109,13 @@ impl Shard {
         let namespace = self.config.apps[usize::from(cold.app)].namespace(channel);
         let (Some(namespace), Some(rules)) = (namespace, self.rules(slot)) else { return };
         if self.is_subscribed(slot, channel) {
+            return;
+        }
+        let who = Claimant { user: &cold.user, proven: true };
+        if let Err(error) = may_subscribe(channel, namespace, who) {
+            if let Some(running) = self.errands.get_mut(running) {
+                running.failure = running.failure.or(Some(error));
+            }
             return;
         }
         if cold.subscriptions.as_slice().len() >= rules.channels_max {

@@ -160,6 +160,8 @@ impl Shard {
             let namespace = app.namespace(&channel).ok_or(Refusal::Error(ClientError::UnknownChannel))?;
             check_name(&channel, rules.channel_bytes_max)
                 .map_err(|_| Refusal::Error(ClientError::BadRequest))?;
+            let who = Claimant { user: &identity.user, proven: true };
+            may_subscribe(&channel, namespace, who).map_err(Refusal::Error)?;
             let asked = wishes.iter().find(|wish| wish.channel == channel);
             if asked.is_some_and(|wish| !namespace.allows_hearing(wish)) {
                 return Err(Refusal::Error(ClientError::NotAvailable));
