@@ -150,8 +150,6 @@ const metric = async (broker, name) => (await broker.metrics()).sum(name);
 
 /** Name; options of the broker; close code; the pause; how the client comes to it; what it does. */
 const RETURNS = [
-  ["more errors in a row than allowed", { limits: "errors_in_a_row_max = 3" }, 4100, A_SECOND, listening,
-    ({ pusher }) => times(3, () => pusher.send_event("nonsense", {}))],
   ["more subscribes than allowed", { limits: "subscribes_per_second_max = 20" }, 4100, A_SECOND, listening,
     ({ pusher }) => times(50, (at) => pusher.send_event("pusher:subscribe", { channel: `other${at}` }))],
   ["more commands than allowed", { limits: 'rate_burst = "1s"\ncommands_per_second_max = 20' }, 4100, A_SECOND, listening,
@@ -187,6 +185,12 @@ const RETURNS = [
     (client) => { stream(client).write(Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0xff])); }],
   ["a frame with a reserved bit", {}, 1002, A_SECOND, listening,
     (client) => { stream(client).write(Buffer.from([0xc1, 0x80, 0, 0, 0, 0])); }],
+  ["a user whom the backend declares expired", {}, 4200, AT_ONCE, signedIn,
+    (_, broker) => broker.api("refresh", { user: "ann", expired: true })],
+  ["a user whose time is over", {}, 4200, AT_ONCE, signedIn,
+    (_, broker) => broker.api("refresh", { user: "ann", expire_at: Math.floor(Date.now() / 1000) + 2 })],
+  ["a backend's subscription whose time is over", {}, 4200, AT_ONCE, signedIn,
+    (_, broker) => broker.api("subscribe", { user: "ann", channel: "for-now", expire_at: Math.floor(Date.now() / 1000) + 2 })],
   ...[[3000, A_SECOND], [4100, A_SECOND], [4199, A_SECOND], [4200, AT_ONCE], [4299, AT_ONCE]].map(([code, pause]) =>
     [`${code} from a backend`, {}, code, pause, signedIn, (_, broker) => disconnect(broker, code)]),
 ];
@@ -207,11 +211,8 @@ const ENDS = [
   ["a user whose id is too long", { pusher: "user_id_max_length = 2" }, 4009, listening, {}, ({ pusher }) => pusher.signin()],
   ["a user whom the backend terminates", {}, 4009, signedIn, {}, (_, broker) => library(broker).terminateUserConnections("ann")],
   ["a user whom the backend disconnects", {}, 4009, signedIn, {}, (_, broker) => broker.api("disconnect", { user: "ann" })],
-  ["a user whom the backend declares expired", {}, 4009, signedIn, {}, (_, broker) => broker.api("refresh", { user: "ann", expired: true })],
-  ["a user whose time is over", {}, 4009, signedIn, {},
-    (_, broker) => broker.api("refresh", { user: "ann", expire_at: Math.floor(Date.now() / 1000) + 2 })],
-  ["a backend's subscription whose time is over", {}, 4009, signedIn, {},
-    (_, broker) => broker.api("subscribe", { user: "ann", channel: "for-now", expire_at: Math.floor(Date.now() / 1000) + 2 })],
+  ["more errors in a row than allowed", { limits: "errors_in_a_row_max = 3" }, 4009, listening, {},
+    ({ pusher }) => times(3, () => pusher.send_event("nonsense", {}))],
   ...[4004, 4099, 4300, 4301, 4999].map((code) =>
     [`${code} from a backend`, {}, code, signedIn, {}, (_, broker) => disconnect(broker, code)]),
 ];
