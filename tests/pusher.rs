@@ -349,6 +349,28 @@ fn who_proves_nothing_in_time_is_sent_away() {
 }
 
 #[test]
+fn only_errors_in_a_row_end_a_connection() {
+    let options = format!("{APP}[apps.pusher]\nclient_events_per_second = 2\n{NAMESPACES}");
+    let mut world = World::new("[limits]\nerrors_in_a_row_max = 4", &options);
+    let ids = established(&mut world, &[A, B]);
+    ask(&mut world, A, &subscribe(&ids[0], "private-a", ""));
+    let event = r#"{"event":"client-x","channel":"private-a","data":1}"#;
+    for round in 0..4 {
+        let told: Vec<String> = (0..4).flat_map(|_| ask(&mut world, A, event)).collect();
+        assert_eq!(told.len(), 2, "two are taken, {round}: {told:?}");
+        assert!(told.iter().all(|told| told.contains("4301")), "{told:?}");
+        world.advance(1_000);
+    }
+    // Too much at once may come again.
+    let told: Vec<String> = (0..6).flat_map(|_| ask(&mut world, A, event)).collect();
+    assert_eq!(told.last().map(String::as_str), Some("close 4100"), "{told:?}");
+    // What was wrong would be wrong again.
+    let wrong = r#"{"event":"pusher:subscribe","data":{"auth":"app-key:00","channel":"private-a"}}"#;
+    let told: Vec<String> = (0..4).flat_map(|_| ask(&mut world, B, wrong)).collect();
+    assert_eq!(told.last().map(String::as_str), Some("close 4009"), "{told:?}");
+}
+
+#[test]
 fn users_sign_in() {
     let mut world = world("");
     let id = connect(&mut world, A);

@@ -334,6 +334,9 @@ impl Shard {
 
     /// Completes an awaited reply with an event.
     pub(super) fn complete_with(&mut self, slot: Slot, ticket: Ticket, event: &Event<'_>) {
+        if !matches!(event, Event::Refused { .. }) {
+            self.connections.cold_mut(slot).errors = 0;
+        }
         let mut reply = std::mem::take(&mut self.scratch);
         reply.clear();
         if let Some(codec) = self.codec(slot) {
@@ -377,7 +380,11 @@ impl Shard {
         let cold = self.connections.cold_mut(slot);
         cold.errors = cold.errors.saturating_add(1);
         if errors_max > 0 && u32::from(cold.errors) >= errors_max {
-            self.disconnect(slot, Disconnect::TooManyErrors);
+            // What was only too much at once may come again later, where a dialect can say so.
+            let may_return =
+                error.is_temporary() && self.codec(slot).is_some_and(|codec| codec.ends_when_busy());
+            let end = if may_return { Disconnect::TooManyRequests } else { Disconnect::TooManyErrors };
+            self.disconnect(slot, end);
             return;
         }
         if error == ClientError::PermissionDenied {
