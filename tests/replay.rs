@@ -168,7 +168,7 @@ fn a_body_that_comes_late_helps_no_one() {
 }
 
 #[test]
-fn a_reload_forgets_nothing() {
+fn a_reload_forgets_nothing_unless_it_turns_it_off() {
     let mut process = process(1_000);
     let requests: Vec<_> = (0..9).map(|number| request(number, process.now_s())).collect();
     for request in &requests {
@@ -179,6 +179,11 @@ fn a_reload_forgets_nothing() {
     for request in &requests {
         assert_eq!(ask(&mut process, DOORS[2], request), [401]);
     }
+    for replay_cache in [0, 1_000] {
+        let other = config("", &settings(replay_cache));
+        process.order(|| Order::Reload(std::sync::Arc::clone(&other)));
+    }
+    assert_eq!(ask(&mut process, DOORS[2], &requests[0]), [200]);
 }
 
 #[test]
@@ -190,4 +195,25 @@ fn who_left_leaves_nothing_behind() {
         process.leave(place);
     }
     assert_eq!(process.leftovers(), [""; 0]);
+}
+
+#[test]
+fn what_another_shard_lets_through_waits_while_lanes_are_full() {
+    let mut process = process(100);
+    let mut waited = 0;
+    for number in 0..12 {
+        let door = DOORS[number % SHARDS];
+        process.hold_letters = true;
+        process.receive(door, request(number, process.now_s()).concat().as_bytes());
+        process.shards[door.shard].set_spilled(3);
+        process.release_letters();
+        let at_once = answers(&mut process, door).len();
+        assert_eq!(heard(&mut process).len(), at_once, "{number}");
+        process.shards[door.shard].set_spilled(0);
+        process.input(door.shard, Input::TurnEnd);
+        let later = answers(&mut process, door).len();
+        assert_eq!((at_once + later, heard(&mut process).len()), (1, later), "{number}");
+        waited += later;
+    }
+    assert!(waited > 0, "some signatures belong to another shard than the one they came to");
 }

@@ -23,8 +23,8 @@ const KEPT_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A request that was read, and of which nothing is begun yet.
 #[derive(Debug)]
-pub struct Request {
-    pub reply: Reply,
+pub struct ApiRequest {
+    pub reply: ReplyTo,
     pub app: AppIndex,
     form: Form,
     entries: Vec<Entry>,
@@ -32,7 +32,7 @@ pub struct Request {
 
 /// Where a request's answer is to go.
 #[derive(Debug)]
-pub struct Reply {
+pub struct ReplyTo {
     pub connection: ConnectionId,
     ticket: Ticket,
     keep_alive: bool,
@@ -41,7 +41,7 @@ pub struct Reply {
 /// One request whose answers are gathered.
 #[derive(Debug)]
 pub struct Gather {
-    reply: Reply,
+    reply: ReplyTo,
     form: Form,
     calls: Vec<Called>,
     /// What is asked once the channels are known.
@@ -121,16 +121,18 @@ impl Shard {
         if !keep_alive {
             self.close_after_answers(slot);
         }
-        let reply = Reply { connection: self.connections.id(slot), ticket, keep_alive };
+        let reply = ReplyTo { connection: self.connections.id(slot), ticket, keep_alive };
         match (parsed, mark) {
-            (Ok((form, entries)), None) => self.begin_request(Request { reply, app, form, entries }),
-            (Ok((form, entries)), Some(mark)) => self.begin_once(Request { reply, app, form, entries }, mark),
+            (Ok((form, entries)), None) => self.begin_request(ApiRequest { reply, app, form, entries }),
+            (Ok((form, entries)), Some(mark)) => {
+                self.begin_once(ApiRequest { reply, app, form, entries }, mark)
+            }
             (Err(refused), _) => self.refuse_request(&reply, refused),
         }
     }
 
     /// Answers a request of which nothing was begun.
-    pub(super) fn refuse_request(&mut self, reply: &Reply, (status, kind, body): Refused) {
+    pub(super) fn refuse_request(&mut self, reply: &ReplyTo, (status, kind, body): Refused) {
         let slot = reply.connection.slot;
         let mut response = Vec::new();
         append_response(status, kind, &[], &body, reply.keep_alive, &mut response);
@@ -139,8 +141,8 @@ impl Shard {
     }
 
     /// Carries out what was read; answers as its parts are answered.
-    pub(super) fn begin_request(&mut self, request: Request) {
-        let Request { reply, app, form, entries } = request;
+    pub(super) fn begin_request(&mut self, request: ApiRequest) {
+        let ApiRequest { reply, app, form, entries } = request;
         let gather = self.gathers.begin(Gather {
             reply,
             form,
@@ -457,7 +459,7 @@ impl Shard {
             return;
         }
         let Some(mut gather) = self.gathers.end(id) else { return };
-        let Reply { connection, ticket, keep_alive } = gather.reply;
+        let ReplyTo { connection, ticket, keep_alive } = gather.reply;
         if !self.connections.is_open(connection) {
             return;
         }

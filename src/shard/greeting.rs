@@ -130,7 +130,7 @@ impl Shard {
             client = %self.shown_address(slot),
             user,
             reason,
-            "connect refused: its expire_at is past, or its channels are unknown, badly named or too many"
+            "connect refused: its expire_at is past, or its channels are unknown, badly named, another user's or too many"
         );
     }
 

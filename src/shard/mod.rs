@@ -182,7 +182,7 @@ enum Operation {
     Resp(resp::RespPublishing),
     Charge(rates::Charging),
     /// A backend's request that is looked for among those that were there before.
-    Take(Box<backend::Request>),
+    Take(Box<backend::ApiRequest>),
 }
 
 impl Shard {
@@ -487,6 +487,7 @@ impl Shard {
                 self.apps = prepare(&config);
                 self.share = share_of(&config, self.channels.placement().shards);
                 self.config = config;
+                self.forget_taken();
             }
             Order::Retire => self.is_retiring = true,
             Order::Drain { spread_ms } => self.drain(spread_ms),
@@ -566,7 +567,8 @@ impl Shard {
     fn queue_bytes_max(&self, slot: Slot) -> u32 {
         let cold = self.connections.cold(slot);
         if matches!(cold.transport, Transport::Resp(_)) {
-            // Who does not read replies is not read, and loses none of them: no dialect's bound for clients is its.
+            // Who does not read replies is not read, and loses none of them: no dialect's bound for clients is its. Both
+            // those that lie in its queue and those that wait for their turn are bounded where it is read.
             return u32::MAX;
         }
         let app = &self.apps[usize::from(cold.app)];

@@ -5,11 +5,11 @@
 //! they are carried out in the order they came in. Its body has been read by then, so that nobody can use up a signature
 //! with a body that is not its own.
 //!
-//! Invariant: where `replay_cache` is off nothing is kept and nobody waits.
+//! Invariant: where `replay_cache` is off nothing is kept and nobody waits. What is turned off is forgotten.
 
 use std::collections::HashMap;
 
-use super::backend::Request;
+use super::backend::ApiRequest;
 use super::http::ApiStyle;
 use super::letter::{Letter, OperationId};
 use super::{Operation, Shard};
@@ -29,7 +29,7 @@ impl Shard {
     }
 
     /// Carries out a request unless it was there before.
-    pub(super) fn begin_once(&mut self, request: Request, mark: Mark) {
+    pub(super) fn begin_once(&mut self, request: ApiRequest, mark: Mark) {
         let (app, connection) = (request.app, request.reply.connection);
         let owner = self.channels.placement().owner(mark.hash());
         if owner == self.id {
@@ -51,17 +51,29 @@ impl Shard {
     pub(super) fn take_answered(&mut self, operation: OperationId, result: Result<(), Unauthorized>) {
         let Some(Operation::Take(request)) = self.operations.end(operation) else { return };
         let connection = request.reply.connection;
-        if self.connections.is_open(connection) {
-            let waiting = self.waiting(connection.slot);
-            waiting.barriers = waiting.barriers.saturating_sub(1);
+        if !self.connections.is_open(connection) {
+            return self.go_on(*request, result);
         }
-        self.go_on(*request, result);
-        if self.connections.is_open(connection) {
-            self.note_blocked(connection.slot);
+        let is_held = result.is_ok() && self.spilled_letters > 0;
+        let waiting = self.waiting(connection.slot);
+        waiting.barriers = waiting.barriers.saturating_sub(1);
+        if is_held {
+            // Lanes are full: no publication is taken now.
+            waiting.taken = Some(request);
+        } else {
+            self.go_on(*request, result);
         }
+        self.note_blocked(connection.slot);
     }
 
-    fn go_on(&mut self, request: Request, result: Result<(), Unauthorized>) {
+    /// After a reload.
+    pub(super) fn forget_taken(&mut self) {
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.retain(|app, _| self.replay_cache(*app) > 0);
+        self.taken = taken;
+    }
+
+    fn go_on(&mut self, request: ApiRequest, result: Result<(), Unauthorized>) {
         match result {
             Ok(()) => self.begin_request(request),
             Err(reason) => {

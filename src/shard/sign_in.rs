@@ -106,6 +106,9 @@ impl Shard {
 
     /// A client asks for what its sign-in has brought it already. `false`: that is not so.
     pub(super) fn take_over(&mut self, slot: Slot, tag: u32, name: &str) -> bool {
+        if self.connections.cold(slot).specials.is_none() {
+            return false;
+        }
         let Some(handle) = self.channels.find(self.connections.app(slot), name) else { return false };
         let Some(special) = self.special_mut(slot, handle) else { return false };
         if special.origin != Origin::SignIn {

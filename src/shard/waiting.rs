@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::answers::LongAnswer;
+use super::backend::ApiRequest;
 use super::greeting::Greeting;
 use super::sign_in::SigningIn;
 use crate::core::command::{Command, Request};
@@ -14,10 +15,14 @@ pub struct Waiting {
     replies: VecDeque<Option<Vec<u8>>>,
     /// Number of the front reply.
     first: u32,
+    /// Of the replies that are complete.
+    replies_bytes: usize,
     /// Commands decoded but not yet carried out.
     pub held: VecDeque<Request>,
     /// A command that has been counted and may be carried out, before those held back.
     pub granted: Option<Box<Request>>,
+    /// A backend's request that may be carried out once, and now may, before what came after it.
+    pub taken: Option<Box<ApiRequest>>,
     /// Bytes received but not yet looked at.
     pub input: Vec<u8>,
     /// Commands under way that may change what later ones can do: nothing is begun before their answers.
@@ -42,6 +47,8 @@ pub struct Ticket(u32);
 
 /// Replies that may be awaited at once; a further publish waits for one of them.
 const REPLIES_MAX: usize = 256;
+/// Bytes of complete ones that may wait behind an awaited one before nothing further is begun.
+const REPLIES_BYTES_MAX: usize = 64 * 1024;
 
 impl Waiting {
     /// Promises a reply in its place.
@@ -57,6 +64,7 @@ impl Waiting {
             return false;
         }
         self.replies.push_back(Some(reply.to_vec()));
+        self.replies_bytes += reply.len();
         true
     }
 
@@ -71,6 +79,7 @@ impl Waiting {
         }
         if let Some(entry) = self.replies.get_mut(place) {
             *entry = Some(reply.to_vec());
+            self.replies_bytes += reply.len();
         }
         false
     }
@@ -79,7 +88,9 @@ impl Waiting {
     pub fn next_ready(&mut self) -> Option<Vec<u8>> {
         if let Some(Some(_)) = self.replies.front() {
             self.first = self.first.wrapping_add(1);
-            return self.replies.pop_front().flatten();
+            let reply = self.replies.pop_front().flatten();
+            self.replies_bytes -= reply.as_ref().map_or(0, Vec::len);
+            return reply;
         }
         None
     }
@@ -95,10 +106,11 @@ impl Waiting {
             || self.parked
             || self.full
             || self.replies.len() >= REPLIES_MAX
-            || self.holds_subscribe()
+            || self.replies_bytes >= REPLIES_BYTES_MAX
+            || self.holds_beginning()
     }
 
-    fn holds_subscribe(&self) -> bool {
+    fn holds_beginning(&self) -> bool {
         !self.replies.is_empty() && self.held.front().is_some_and(|request| begins_to_hear(&request.command))
     }
 
@@ -113,6 +125,7 @@ impl Waiting {
             && self.greeting.is_none()
             && self.signing_in.is_none()
             && self.granted.is_none()
+            && self.taken.is_none()
             && !self.parked
             && !self.full
             && self.answer.is_none()
@@ -142,6 +155,19 @@ mod tests {
         waiting.held.push_back(Request { tag: 2, command: Command::Subscribe(subscribe) });
         assert!(waiting.is_blocked());
         assert!(waiting.complete(ticket, b"published"));
+        assert!(!waiting.is_blocked());
+    }
+
+    #[test]
+    fn replies_that_wait_are_bounded_in_bytes() {
+        let mut waiting = Waiting::default();
+        let ticket = waiting.promise();
+        waiting.queue(&[0; REPLIES_BYTES_MAX - 1]);
+        assert!(!waiting.is_blocked());
+        waiting.queue(b"x");
+        assert!(waiting.is_blocked());
+        assert!(waiting.complete(ticket, b"published"));
+        while waiting.next_ready().is_some() {}
         assert!(!waiting.is_blocked());
     }
 

@@ -288,12 +288,16 @@ impl Shard {
     fn resume(&mut self, slot: Slot) {
         while self.connections.hot(slot).phase == Phase::Open && !self.is_blocked(slot) {
             let Some(waiting) = &mut self.connections.cold_mut(slot).waiting else { return };
-            if waiting.granted.is_some() && self.spilled_letters > 0 {
+            if (waiting.granted.is_some() || waiting.taken.is_some()) && self.spilled_letters > 0 {
                 // It waited for something else meanwhile, and lanes are full again.
                 return self.park(slot);
             }
             if let Some(request) = waiting.granted.take() {
                 self.perform(slot, *request);
+                continue;
+            }
+            if let Some(request) = waiting.taken.take() {
+                self.begin_request(*request);
                 continue;
             }
             if let Some(request) = waiting.held.pop_front() {
