@@ -120,7 +120,8 @@ pub enum Answer {
         user: Box<str>,
         enters: bool,
     },
-    /// A publication, perhaps of a channel whose deliveries this node does not want. `numbered.offset` 0 and an empty `epoch`: not numbered.
+    /// A publication, perhaps of a channel whose deliveries this node does not want. `numbered.offset` 0 and an empty
+    /// `epoch`: not numbered.
     Delivery {
         channel: ChannelKey,
         epoch: Arc<str>,

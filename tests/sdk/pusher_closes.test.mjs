@@ -123,7 +123,7 @@ async function comesBack(client, broker, code, pause, provoke, server = () => br
   const back = () => pusher.connection.state === "connected" && pusher.connection.socket_id !== before;
   await until(back, () => `back: ${JSON.stringify(client.states)}`, 40_000);
   const waited_ms = client.states.find(({ state, at }) => state === "connecting" && at >= close.at - 1).at - close.at;
-  const [least_ms, most_ms] = pause === AT_ONCE ? [0, 900] : [950, 5_000];
+  const [least_ms, most_ms] = pause === AT_ONCE ? [0, 950] : [950, 5_000];
   assert.ok(waited_ms >= least_ms && waited_ms < most_ms, `tried again after ${waited_ms} ms`);
   await subscribed(client);
   await hears(client, await server());

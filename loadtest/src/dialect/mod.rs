@@ -1,7 +1,7 @@
 //! What clients speak: how they come in, what they are called by, and how what they hear is read.
 //!
-//! A dialect is one file; the rest of the harness knows them by [`Dialect`] alone. What is published comes over the same
-//! HTTP API in all of them, so that runs differ in nothing but the clients.
+//! A dialect is one file; the rest of the harness knows them by [`Dialect`] alone. What is published comes in alike for
+//! all of them, so that runs differ in nothing but the clients.
 
 pub mod centrifuge;
 pub mod pusher;
