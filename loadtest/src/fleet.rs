@@ -37,9 +37,6 @@ const RELAXED_PAUSE: Duration = Duration::from_millis(1);
 /// Sleep after a turn that brought nothing, where the server runs on the client's core too. Latencies then are this
 /// much coarser.
 const SHARED_PAUSE: Duration = Duration::from_micros(50);
-/// From so many rings on a turn costs so many calls into the kernel that it must bring something, or the server has no core
-/// left beside a client that goes round them.
-const MANY_RINGS: usize = 8;
 
 /// Whether the client spins (arrivals seen at once, and the server never pays for waking it) or saves its core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,9 +274,6 @@ impl Fleet {
         }
         match attention {
             Attention::Relaxed => std::thread::sleep(RELAXED_PAUSE),
-            Attention::Spinning if self.shares_core && self.members.len() >= MANY_RINGS => {
-                std::thread::sleep(RELAXED_PAUSE);
-            }
             Attention::Spinning if quiet && self.shares_core => std::thread::sleep(SHARED_PAUSE),
             Attention::Spinning => {}
         }
