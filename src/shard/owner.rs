@@ -29,17 +29,17 @@ const FILL_ATTEMPTS_MAX: u8 = 8;
 const FILL_LIMIT: u32 = 1_024;
 
 /// What the owner keeps of a channel beyond the mark that it is live. A channel heard only by local clients and
-/// not numbered needs none of it.
+/// not numbered needs none of it; one heard on another shard does, so what few need is boxed.
 #[derive(Debug, Default)]
 pub struct Owner {
     /// Other shards with subscribers, and how many; in the order they joined.
     pub remote: Vec<(ShardId, u32)>,
     /// Only for numbered channels, once the engine has said where the stream stands.
-    sequence: Option<Sequence>,
+    sequence: Option<Box<Sequence>>,
     /// Joins waiting for the engine.
     waiting: Vec<Waiting>,
     /// Joins of the live channel that wait for what their clients missed.
-    pub recovering: Recovering,
+    pub recovering: Option<Box<Recovering>>,
     /// What the engine delivered before it said where the stream stands.
     early: Vec<(Arc<str>, Numbered)>,
     /// The question to the engine that decides what happens next.
@@ -65,7 +65,7 @@ impl Owner {
 
     /// The place up to which publications were handed out; `None`: the channel is not numbered.
     pub fn position(&self) -> Option<Position> {
-        self.sequence.as_ref().map(Sequence::position)
+        self.sequence.as_deref().map(Sequence::position)
     }
 }
 
@@ -200,6 +200,8 @@ impl Shard {
         if source != self.id {
             let owner = self.channels.get_mut(handle).owner.get_or_insert_default();
             if !owner.remote.iter().any(|(shard, _)| *shard == source) {
+                // Most channels have one, and there are very many of them.
+                owner.remote.reserve_exact(1);
                 owner.remote.push((source, 0));
             }
         }
@@ -250,7 +252,7 @@ impl Shard {
         let used_elsewhere = channel
             .owner
             .as_ref()
-            .is_some_and(|o| !o.remote.is_empty() || !o.waiting.is_empty() || !o.recovering.is_empty());
+            .is_some_and(|o| !o.remote.is_empty() || !o.waiting.is_empty() || o.recovering.is_some());
         if used_here || used_elsewhere {
             return false;
         }
@@ -419,7 +421,7 @@ impl Shard {
             return;
         };
         let owner = self.channels.get_mut(handle).owner.get_or_insert_default();
-        owner.sequence = Some(Sequence::new(stream.top));
+        owner.sequence = Some(Box::new(Sequence::new(stream.top)));
         let early = std::mem::take(&mut owner.early);
         self.go_live(handle);
         for (epoch, numbered) in early {
@@ -503,7 +505,7 @@ impl Shard {
             Arrival::Settled => {}
             Arrival::Gap if owner.asked.is_some() => {}
             Arrival::Gap => {
-                let since = owner.sequence.as_ref().map(Sequence::position);
+                let since = owner.sequence.as_deref().map(Sequence::position);
                 match self.keep(&self.channels.get(handle).key) {
                     Some(Some(keep)) => self.ask_history(handle, since, keep),
                     _ => self.break_channel(handle),
@@ -564,8 +566,10 @@ impl Shard {
             let key = self.channels.get(handle).key.clone();
             self.note_latest(&key, &numbered.publication);
         }
-        if let Some(owner) = &mut self.channels.get_mut(handle).owner {
-            owner.recovering.note(&numbered);
+        if let Some(owner) = &mut self.channels.get_mut(handle).owner
+            && let Some(recovering) = &mut owner.recovering
+        {
+            recovering.note(&numbered);
         }
         let channel = self.channels.get(handle);
         if let Some(owner) = &channel.owner
@@ -579,5 +583,15 @@ impl Shard {
             }
         }
         self.fan_out(handle, &numbered);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_channel_heard_elsewhere_costs_its_owner_stays_small() {
+        assert_eq!(size_of::<Owner>(), 160);
     }
 }

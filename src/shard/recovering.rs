@@ -18,7 +18,7 @@ use crate::engine::{Ask, AskId, ChannelKey, EngineError, Stream};
 /// Publications held while the engine is asked; with more the first of those who wait begin anew.
 const RECENT_MAX: usize = 1_024;
 
-/// The recoveries of one channel that wait for the engine.
+/// The recoveries of one channel that wait for the engine; there is one at least.
 #[derive(Debug, Default)]
 pub struct Recovering {
     asks: Vec<AskId>,
@@ -27,13 +27,9 @@ pub struct Recovering {
 }
 
 impl Recovering {
-    pub fn is_empty(&self) -> bool {
-        self.asks.is_empty()
-    }
-
     /// A publication was handed out.
     pub fn note(&mut self, numbered: &Numbered) {
-        if numbered.offset > 0 && !self.asks.is_empty() {
+        if numbered.offset > 0 {
             if self.recent.len() >= RECENT_MAX {
                 // A gap that every answer to come will find.
                 self.recent.clear();
@@ -63,7 +59,14 @@ impl Shard {
         let recover = recover.clone();
         let asked = Asked::Recover { channel: key.clone(), source, operation, recover };
         let id = ask_id(self.asks.begin(asked));
-        self.channels.get_mut(handle).owner.get_or_insert_default().recovering.asks.push(id);
+        self.channels
+            .get_mut(handle)
+            .owner
+            .get_or_insert_default()
+            .recovering
+            .get_or_insert_default()
+            .asks
+            .push(id);
         self.effects.push(Effect::Ask(Ask::History { id, channel: key, range, keep }));
         true
     }
@@ -115,14 +118,15 @@ impl Shard {
     fn end_recovery(&mut self, id: AskId, key: &ChannelKey) -> Option<(u32, Position, Vec<Numbered>)> {
         let handle = self.channels.find(key.app, &key.name)?;
         let owner = self.channels.get_mut(handle).owner.as_mut()?;
-        let at = owner.recovering.asks.iter().position(|ask| *ask == id)?;
-        owner.recovering.asks.swap_remove(at);
-        let live = owner.position()?;
-        let recent = if owner.recovering.is_empty() {
-            std::mem::take(&mut owner.recovering.recent)
+        let live = owner.position();
+        let recovering = owner.recovering.as_mut()?;
+        let at = recovering.asks.iter().position(|ask| *ask == id)?;
+        recovering.asks.swap_remove(at);
+        let recent = if recovering.asks.is_empty() {
+            owner.recovering.take().map(|recovering| recovering.recent)
         } else {
-            owner.recovering.recent.clone()
+            Some(recovering.recent.clone())
         };
-        Some((handle, live, recent))
+        Some((handle, live?, recent?))
     }
 }
