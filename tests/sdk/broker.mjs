@@ -191,12 +191,21 @@ export class Metrics {
 }
 
 /**
+ * Ports of this process alone: two brokers that are started at the same moment on one port would both have it, as the
+ * listeners of one broker's shards do, and share its clients.
+ */
+const PORTS_PER_PROCESS = 500;
+const FIRST_PORT = 10_000 + (process.pid % 40) * PORTS_PER_PROCESS;
+let nextPort = Math.floor(Math.random() * PORTS_PER_PROCESS);
+
+/**
  * A port nobody listens on, below the range the kernel gives to outgoing connections (from 32768): in that range
  * a client of a test that runs beside this one could take it before the broker binds it.
  */
 export async function freePort() {
   for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    nextPort = (nextPort + 1) % PORTS_PER_PROCESS;
+    const port = FIRST_PORT + nextPort;
     const free = await new Promise((resolve) => {
       const probe = createServer().once("error", () => resolve(false));
       probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
