@@ -133,6 +133,8 @@ fn refusals_come_after_the_upgrade() {
         ("/app/off?protocol=7", "", 4003),
         ("/app/app-key/more", "", 4005),
         ("/app/app-key?protocol=seven", "", 4006),
+        ("/app/app-key?protocol=%g0", "", 4006),
+        ("/app/app-key?protocol=%37", "", 4006),
         ("/app/app-key?protocol=4", "", 4007),
         ("/app/app-key?client=js&version=1", "", 4008),
         ("/app/app-key?protocol=7", "Origin: https://good.example\r\n", 0),

@@ -12,7 +12,6 @@ use crate::core::command::Request;
 use crate::core::disconnect::{CloseFrame, Disconnect};
 use crate::core::event::{Body, Event};
 use crate::core::publication::{Payload, Publication};
-use crate::wire::http::query_value;
 use crate::wire::json::Json;
 
 use centrifuge::{Encoding, Form, Generation};
@@ -172,9 +171,11 @@ pub struct UpgradeRequest<'a> {
 }
 
 impl<'a> UpgradeRequest<'a> {
-    /// The first value of a query parameter, decoded; empty if it has none.
-    fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
-        query_value(self.query, name)
+    /// The first value of a query parameter as it was written, empty if it has none. What matters here is never
+    /// percent-encoded, and what is written in another way is wrong rather than absent.
+    fn parameter(&self, name: &str) -> Option<&'a str> {
+        let mut pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.find_map(|(found, value)| (found == name).then_some(value))
     }
 }
 

@@ -22,15 +22,15 @@ fn accept<'r>(request: &UpgradeRequest<'r>) -> Result<Accepted<'r>, UpgradeError
     let is_protobuf = subprotocol == Some(PROTOBUF_SUBPROTOCOL)
         || ["format", "cf_protocol", "protocol"]
             .iter()
-            .any(|name| request.parameter(name).as_deref() == Some("protobuf"));
+            .any(|name| request.parameter(name) == Some("protobuf"));
     let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
-    let generation = match request.parameter("cf_protocol_version").as_deref() {
+    let generation = match request.parameter("cf_protocol_version") {
         None => None,
         Some("v1") => Some(Generation::V1),
         Some("v2") => Some(Generation::V2),
         Some(_) => return Err(UpgradeError::ProtocolVersion),
     };
-    let frame_pings = request.parameter("cf_ws_frame_ping_pong").as_deref() == Some("true");
+    let frame_pings = request.parameter("cf_ws_frame_ping_pong") == Some("true");
     let codec = AnyCodec::Centrifuge(Codec { generation, encoding, frame_pings });
     Ok(Accepted { codec, subprotocol, app: AppNamed::ByPath, end: None })
 }

@@ -544,6 +544,7 @@ fn upgrades() {
         ("x&cf_protocol_version=v2&", "", Ok((with(Some(Generation::V2), false), None))),
         ("cf_protocol_version=v3", "", Err(UpgradeError::ProtocolVersion)),
         ("cf_protocol_version=", "", Err(UpgradeError::ProtocolVersion)),
+        ("cf_protocol_version=%g0", "", Err(UpgradeError::ProtocolVersion)),
         ("cf_protocol_version", "", Err(UpgradeError::ProtocolVersion)),
         ("cf_ws_frame_ping_pong=true", "", Ok((with(None, true), None))),
         ("cf_ws_frame_ping_pong=false", "", Ok((plain, None))),
