@@ -64,7 +64,7 @@ pub fn verify_connection(
     json: &mut Json,
     now_s: u64,
 ) -> Result<Identity, TokenError> {
-    let mut payload = Vec::with_capacity(token.len().min(token::TOKEN_BYTES_MAX));
+    let mut payload = Vec::new();
     let claims = token::verify(token, keys, json, &mut payload)?;
     let claims = Claims::read(claims)?;
 

@@ -91,6 +91,9 @@ pub fn verify_signature(
     }
     let Segments { header, body, signature, signed } = split(token).ok_or(Malformed::Segments)?;
 
+    // Once for all segments: the signature, which is read first, is the shortest.
+    payload.clear();
+    payload.reserve(token.len());
     decode(signature, Part::Signature, payload)?;
     let tag: Option<[u8; SIGNATURE_BYTES]> = payload.as_slice().try_into().ok();
     if !USUAL_HEADERS.contains(&header) {
