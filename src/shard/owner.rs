@@ -120,12 +120,12 @@ impl Shard {
         wants: Wants,
     ) {
         let handle = self.channels.find_or_insert(key.app, &key.name);
-        let numbered = self.keep(key).flatten().is_some();
-        let channel = self.channels.get_mut(handle);
-        if channel.is_live {
+        if self.channels.get(handle).is_live {
             self.admit(source, operation, handle, wants);
             return;
         }
+        let numbered = self.keep(key).flatten().is_some();
+        let channel = self.channels.get_mut(handle);
         let owner = channel.owner.get_or_insert_default();
         owner.waiting.push((source, operation, wants));
         if owner.asked.is_none() {
@@ -463,7 +463,8 @@ impl Shard {
         let Some(handle) = self.channels.find(key.app, &key.name) else { return };
         let channel = self.channels.get_mut(handle);
         if !channel.is_live {
-            if let Some(owner) = &mut channel.owner
+            // Engines may deliver what nobody has asked for.
+            if let Some(owner) = channel.owner.as_mut().filter(|owner| owner.asked.is_some())
                 && numbered.offset > 0
             {
                 owner.early.push((epoch, numbered));
