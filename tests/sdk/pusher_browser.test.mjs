@@ -11,18 +11,11 @@ import express from "express";
 import Backend from "pusher";
 import { startBroker, until } from "./broker.mjs";
 import { openBrowser } from "./browser.mjs";
+import { NAMESPACES } from "./pusher_js.mjs";
 
 const BUILDS = join(dirname(createRequire(import.meta.url).resolve("pusher8/package.json")), "dist/web");
 const KEY = "app-key";
 const CSRF_TOKEN = "SOME_CSRF_TOKEN";
-const NAMESPACES = `
-[[apps.namespaces]]
-name = ""
-allow_subscribe_for_client = true
-allow_subscribe_for_anonymous = true
-allow_publish_for_subscriber = true
-`;
-
 const start = (t, site) => startBroker(t, {
   shards: 2, server: `allowed_origins = ["${site.origin}"]`, app: `key = "${KEY}"\nsecret = "app-secret"`, namespaces: NAMESPACES,
 });

@@ -13,19 +13,11 @@ import Echo from "laravel-echo";
 import Backend from "pusher";
 import { launch, startBroker, until } from "./broker.mjs";
 import { Raw } from "./clients.mjs";
-import { connected, endsWith, next, towards } from "./pusher_js.mjs";
+import { NAMESPACES, connected, endsWith, next, towards } from "./pusher_js.mjs";
 import { Relay } from "./relay.mjs";
 
 const Pusher = createRequire(import.meta.url)("pusher8");
 const KEY = "app-key";
-const NAMESPACES = `
-[[apps.namespaces]]
-name = ""
-allow_subscribe_for_client = true
-allow_subscribe_for_anonymous = true
-allow_publish_for_subscriber = true
-`;
-
 const settings = ({ pusher = "", ...options } = {}) => ({
   server: 'drain_grace = "0s"\ndrain_spread = "0s"',
   app: `key = "${KEY}"\nsecret = "app-secret"\n[apps.pusher]\n${pusher}`,

@@ -9,19 +9,11 @@ import Pusher from "pusher";
 import nacl from "tweetnacl";
 import { startBroker, until } from "./broker.mjs";
 import { hears, listen5, token, within } from "./clients.mjs";
-import { connected, endsWith, towards } from "./pusher_js.mjs";
+import { NAMESPACES, connected, endsWith, towards } from "./pusher_js.mjs";
 
 const PusherClient = createRequire(import.meta.url)("pusher8");
 const KEY = "app-key";
 const APP = `key = "${KEY}"\nsecret = "app-secret"`;
-const NAMESPACES = `
-[[apps.namespaces]]
-name = ""
-allow_subscribe_for_client = true
-allow_subscribe_for_anonymous = true
-allow_publish_for_subscriber = true
-`;
-
 const start = (t, { app = "", ...options } = {}) =>
   startBroker(t, { shards: 2, app: `${APP}\n${app}`, namespaces: NAMESPACES, ...options });
 

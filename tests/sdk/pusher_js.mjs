@@ -2,6 +2,15 @@
 
 import { within } from "./clients.mjs";
 
+/** What Pusher's clients expect: public channels are public, subscribers may send client events. */
+export const NAMESPACES = `
+[[apps.namespaces]]
+name = ""
+allow_subscribe_for_client = true
+allow_subscribe_for_anonymous = true
+allow_publish_for_subscriber = true
+`;
+
 /** Options that lead a pusher-js to the broker and nowhere else. */
 export const towards = (broker) => ({
   cluster: "local", wsHost: "127.0.0.1", wsPort: broker.ports.http, forceTLS: false, enabledTransports: ["ws"],
