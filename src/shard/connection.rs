@@ -29,11 +29,22 @@ pub struct Hot {
     pub generation: u32,
     /// Place in a table per variant; meaningful once the client is subscribed.
     pub variant: u8,
-    /// Listed for the flush of this turn.
-    pub dirty: bool,
+    pub listed: Listed,
     pub phase: Phase,
     /// The peer will send no more, or what it sends is no longer looked at.
     pub deaf: bool,
+}
+
+/// Whether a connection is listed for the flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Listed {
+    #[default]
+    No,
+    Yes,
+    /// And a ping is in what waits: the time for its answer begins when it leaves.
+    WithPing,
+    /// Not listed before the batch in flight is sent, behind which a ping waits.
+    PingBehind,
 }
 
 /// Where a connection stands in its life.

@@ -3,7 +3,7 @@
 //! Each connection has at most three deadlines and one place in the wheel, at the earliest of them.
 
 use super::Shard;
-use super::connection::{Phase, TICK_MS, Transport};
+use super::connection::{Listed, Phase, TICK_MS, Transport};
 use crate::core::disconnect::Disconnect;
 use crate::core::event::Event;
 use crate::core::ids::Slot;
@@ -11,7 +11,7 @@ use crate::protocol::Heartbeat;
 use crate::wire::websocket::append_ping;
 
 /// Deadlines handled in one turn; the rest stay due for the next.
-pub const DEADLINES_PER_TURN_MAX: usize = 256;
+pub const DEADLINES_PER_TURN_MAX: usize = 512;
 
 /// Expiries of one second are spread over this long, so that a million tokens with one `exp` do not fall due at
 /// one moment. Always later, never earlier.
@@ -138,6 +138,12 @@ impl Shard {
         }
         if self.connections.cold(slot).awaits_pong {
             let late_ms = now_ms.saturating_sub(self.tick_ms(self.connections.cold(slot).heartbeat_at));
+            let hot = self.connections.hot(slot);
+            if hot.listed == Listed::WithPing && !hot.outbox.is_in_flight() {
+                // It was not even asked: others' sends came first.
+                self.connections.cold_mut(slot).heartbeat_at = self.tick(now_ms + LATENESS_MS_MAX);
+                return;
+            }
             let cold = self.connections.cold_mut(slot);
             // Unless it is itself the one who is awaited.
             let is_held =
@@ -175,6 +181,19 @@ impl Shard {
         let cold = self.connections.cold_mut(slot);
         (cold.awaits_pong, cold.pong_extended) = (true, false);
         cold.heartbeat_at = heartbeat_at;
+        let hot = self.connections.hot_mut(slot);
+        if hot.listed == Listed::Yes {
+            hot.listed = Listed::WithPing;
+        }
+    }
+
+    /// The ping is handed to the kernel, perhaps long after it was due: what waited before it went first.
+    pub(super) fn ping_leaves(&mut self, slot: Slot) {
+        let Some(timeout_ms) = self.rules(slot).map(|rules| u64::from(rules.pong_timeout_ms)) else { return };
+        if self.connections.cold(slot).awaits_pong {
+            // The wheel comes at the old moment, finds nothing due and goes by this one.
+            self.connections.cold_mut(slot).heartbeat_at = self.tick(self.now.monotonic_ms + timeout_ms);
+        }
     }
 
     /// The first ping comes at a random moment in the second half of the interval, so that the clients of one

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::channels::{Channel, ChannelLog};
-use super::connection::{NONE, Phase};
+use super::connection::{Listed, NONE, Phase};
 use super::handles::Handles;
 use super::hearing::Hearing;
 use super::outbox::Range;
@@ -134,8 +134,8 @@ impl Shard {
             };
             hot.outbox.push(&mut self.chunks, frame);
             deliveries += 1;
-            if !hot.dirty {
-                hot.dirty = true;
+            if hot.listed == Listed::No {
+                hot.listed = Listed::Yes;
                 self.dirty.push_back(slot.0);
             }
             // One publication into an empty queue is never slow.
@@ -182,8 +182,8 @@ impl Shard {
         let queue_bytes_max = self.queue_bytes_max(slot);
         let hot = self.connections.hot_mut(slot);
         hot.outbox.push(&mut self.chunks, frame);
-        if !hot.dirty {
-            hot.dirty = true;
+        if hot.listed == Listed::No {
+            hot.listed = Listed::Yes;
             self.dirty.push_back(slot.0);
         }
         let queued = hot.outbox.queued_bytes();

@@ -61,7 +61,7 @@ use std::sync::Arc;
 
 use self::addresses::{Addresses, Share};
 use self::channels::{Channels, Placement};
-use self::connection::{Connections, Phase, Transport};
+use self::connection::{Connections, Listed, Phase, Transport};
 use self::input::{Effect, Input, SendFailed};
 use self::latest::Latest;
 use self::letter::{Letter, Notice, OperationId, Order, Published};
@@ -269,11 +269,19 @@ impl Shard {
         let range = loop {
             let slot = Slot(self.dirty.pop_front()?);
             let hot = self.connections.hot_mut(slot);
-            hot.dirty = false;
+            let listed = std::mem::take(&mut hot.listed);
             if hot.phase == Phase::Vacant || hot.phase == Phase::Closed {
                 continue;
             }
-            if let Some(range) = hot.outbox.take_batch() {
+            let batch = hot.outbox.take_batch();
+            if listed == Listed::WithPing {
+                if batch.is_some() && hot.outbox.is_last_batch() {
+                    self.ping_leaves(slot);
+                } else {
+                    hot.listed = Listed::PingBehind;
+                }
+            }
+            if let Some(range) = batch {
                 break (slot, range);
             }
         };
@@ -396,6 +404,10 @@ impl Shard {
 
     fn sent(&mut self, slot: Slot, result: Result<u32, SendFailed>) {
         let hot = self.connections.hot_mut(slot);
+        let ping_waits = hot.listed == Listed::PingBehind;
+        if ping_waits {
+            hot.listed = Listed::No;
+        }
         match result {
             Ok(bytes) => {
                 self.counters.sent_bytes += u64::from(bytes);
@@ -408,8 +420,8 @@ impl Shard {
             Phase::Closed | Phase::Vacant => hot.outbox.clear(&mut self.chunks),
             Phase::Open | Phase::Closing if result.is_err() => self.close(slot, false),
             Phase::Open | Phase::Closing if !hot.outbox.is_empty() => {
-                if !hot.dirty {
-                    hot.dirty = true;
+                if hot.listed == Listed::No {
+                    hot.listed = if ping_waits { Listed::WithPing } else { Listed::Yes };
                     self.dirty.push_back(slot.0);
                 }
             }

@@ -287,6 +287,16 @@ impl Outbox {
         self.head.is_none()
     }
 
+    /// Whether the kernel holds a batch, behind which everything else waits.
+    pub fn is_in_flight(&self) -> bool {
+        self.flight > 0
+    }
+
+    /// Whether nothing waits behind the batch that was just taken.
+    pub fn is_last_batch(&self) -> bool {
+        self.tail.is_none()
+    }
+
     /// The next bytes to send, marked as being in the kernel's hands; `None` while a send is in flight or
     /// nothing waits.
     #[inline]
