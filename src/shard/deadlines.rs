@@ -11,7 +11,7 @@ use crate::protocol::Heartbeat;
 use crate::wire::websocket::append_ping;
 
 /// Deadlines handled in one turn; the rest stay due for the next.
-pub const DEADLINES_PER_TURN_MAX: usize = 512;
+pub const DEADLINES_PER_TURN_MAX: usize = 1_024;
 
 /// Expiries of one second are spread over this long, so that a million tokens with one `exp` do not fall due at
 /// one moment. Always later, never earlier.
