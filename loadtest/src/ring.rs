@@ -22,6 +22,8 @@ use crate::buffers::BufferRing;
 
 /// `IORING_ENTER_GETEVENTS`: run deferred task work and post its completions.
 const ENTER_GETEVENTS: u32 = 1;
+/// Pieces of deferred work that one call runs (`IO_LOCAL_TW_DEFAULT_MAX`, since Linux 6.13).
+const DEFERRED_PER_CALL: usize = 20;
 /// Group id of the only buffer ring of a ring.
 const BUFFER_GROUP: u16 = 0;
 /// All of it or an error: a short send would have to be continued here.
@@ -156,6 +158,8 @@ pub struct Ring {
     rearm: Vec<u32>,
     completions: Vec<(u64, i32, u32)>,
     next: usize,
+    /// Further calls of a `poll`: what one leaves is run by the next, up to about as many receives as there are buffers.
+    rounds_max: usize,
     /// Times a receive ended because the buffer ring was empty.
     pub starved: u64,
 }
@@ -187,6 +191,7 @@ impl Ring {
             rearm: Vec::new(),
             completions: Vec::new(),
             next: 0,
+            rounds_max: usize::from(size.buffers) / DEFERRED_PER_CALL,
             starved: 0,
         })
     }
@@ -360,10 +365,12 @@ impl Ring {
             }
             None => self.enter(),
         };
-        match result {
-            Ok(_) => {}
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {}
-            Err(e) => return Err(e),
+        passed(result)?;
+        for _ in 0..self.rounds_max {
+            if !self.uring.submission().taskrun() {
+                break;
+            }
+            passed(self.enter())?;
         }
         self.completions.drain(..self.next);
         self.next = 0;
@@ -515,6 +522,15 @@ impl Ring {
         let queued = self.uring.submission().len() as u32;
         // SAFETY: no argument is passed, and `queued` entries were pushed through `push`.
         unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) }
+    }
+}
+
+/// The time was over, a signal came, or completions must be read first: all of that is well.
+fn passed(result: io::Result<usize>) -> io::Result<()> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => Ok(()),
+        Err(e) => Err(e),
     }
 }
 

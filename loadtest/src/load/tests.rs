@@ -253,7 +253,8 @@ fn a_ping_is_answered_and_no_delivery() {
         write(&mut stream, &[0x81, 2, b'{', b'}']);
         let mut pong = [0; 8];
         stream.read_exact(&mut pong).expect("a pong");
-        pong
+        // With its socket, which stays open.
+        (pong, stream)
     });
     let mut contender = contender(address, 1, None);
     contender.fleet.subscribe(1, 1, |_| 0, &mut contender.ledger).expect("subscribed");
@@ -263,7 +264,8 @@ fn a_ping_is_answered_and_no_delivery() {
     contender.fleet.turn(&mut contender.ledger, attention).expect("the pong leaves");
     let mut want = Vec::new();
     client_frame(1, b"{}", &mut want);
-    assert_eq!(server.join().expect("no panic").to_vec(), want);
+    let (pong, _stream) = server.join().expect("no panic");
+    assert_eq!(pong.to_vec(), want);
     assert_eq!((contender.ledger.counts.deliveries, contender.ledger.faults()), (0, Vec::new()));
 }
 
