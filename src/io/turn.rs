@@ -21,10 +21,10 @@ use crate::core::time::Now;
 use crate::engine::Answer;
 use crate::engine::memory::Memory;
 use crate::shard::Shard;
-use crate::shard::input::{Effect, Input, SendFailed};
+use crate::shard::input::{Effect, Input, STREAM_BYTES, SendFailed};
 use crate::shard::letter::Order;
 
-const SENDS_PER_TURN_MAX: usize = 512;
+const SENDS_PER_TURN_MAX: usize = 1_024;
 const COMPLETIONS_PER_TURN_MAX: usize = 1_024;
 const LETTERS_PER_TURN_MAX: usize = 256;
 /// No new completion is begun in a turn that has lasted this long.
@@ -32,7 +32,7 @@ const TURN_MS_MAX: u64 = 2;
 
 /// Receive buffers of a shard: 2 MiB of small ones, 1 MiB of large ones. A large one takes what a publisher sends in one
 /// go, so that all of it is answered with one send.
-const SMALL_BUFFERS: (u16, u32) = (4_096, 512);
+const SMALL_BUFFERS: (u16, u32) = (4_096, STREAM_BYTES as u32);
 const LARGE_BUFFERS: (u16, u32) = (16, 64 * 1024);
 
 /// Longest sleep; nothing depends on it.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use super::Shard;
 use super::connection::{Phase, Transport};
-use super::input::{Effect, ReadMode};
+use super::input::{Effect, ReadMode, STREAM_BYTES};
 use crate::api::authorize::authorize;
 use crate::api::pusher;
 use crate::auth::Identity;
@@ -50,11 +50,17 @@ pub struct HttpConnection {
     body: Option<Arriving>,
     /// No further request is read; the connection ends when the last answer is out.
     is_ending: bool,
+    /// It belongs to a backend that sends much at once, in one long body or in many requests.
+    reads_bulk: bool,
 }
 
 impl HttpConnection {
     pub fn new(peer: SocketAddr) -> Self {
-        Self { peer, head: HeadReader::default(), body: None, is_ending: false }
+        Self { peer, head: HeadReader::default(), body: None, is_ending: false, reads_bulk: false }
+    }
+
+    pub fn read_mode(&self) -> ReadMode {
+        if self.reads_bulk { ReadMode::Bulk } else { ReadMode::Stream }
     }
 }
 
@@ -81,8 +87,6 @@ pub enum ApiStyle {
 struct Arriving {
     target: ApiTarget,
     reader: BodyReader,
-    /// It is read into large buffers.
-    is_long: bool,
 }
 
 /// What reading one request came to.
@@ -94,7 +98,7 @@ enum Step {
     /// A request whose body lies behind its head, so many bytes.
     CallHere { target: ApiTarget, body_bytes: usize },
     /// A request whose body came in several pieces.
-    Call { target: ApiTarget, body: Vec<u8>, was_long: bool },
+    Call { target: ApiTarget, body: Vec<u8> },
     /// Expect the body; answer `100 Continue` first if asked.
     Body { expects_continue: bool, is_long: bool },
     Upgrade {
@@ -118,6 +122,7 @@ impl Shard {
 
     /// Reads requests until the bytes are used up, answers must be awaited, or the connection changes.
     pub(super) fn read_requests(&mut self, slot: Slot, bytes: &mut [u8]) {
+        let fills_a_buffer = bytes.len() >= STREAM_BYTES;
         let mut rest: &mut [u8] = bytes;
         while self.connections.hot(slot).phase == Phase::Open {
             if rest.is_empty() {
@@ -158,23 +163,21 @@ impl Shard {
             match step {
                 Step::More => {}
                 Step::CallHere { target, body_bytes } => {
+                    if fills_a_buffer {
+                        self.read_in_bulk(slot);
+                    }
                     self.backend_request(slot, target, &taken[used - body_bytes..]);
                 }
                 Step::Answer { response, keep_alive } => self.answer_request(slot, &response, keep_alive),
-                Step::Call { target, body, was_long } => {
-                    if was_long {
-                        self.effects.push(Effect::Read { slot, mode: ReadMode::Stream });
-                    }
-                    self.backend_request(slot, target, &body);
-                }
+                Step::Call { target, body } => self.backend_request(slot, target, &body),
                 Step::Body { expects_continue, is_long } => {
                     if expects_continue {
                         let mut interim = Vec::new();
                         append_continue(&mut interim);
                         self.push_bytes(slot, &[], &interim);
                     }
-                    if is_long {
-                        self.effects.push(Effect::Read { slot, mode: ReadMode::Bulk });
+                    if is_long || fills_a_buffer {
+                        self.read_in_bulk(slot);
                     }
                 }
                 Step::Upgrade { .. } if self.awaits_reply(slot) => {
@@ -184,6 +187,10 @@ impl Shard {
                     }
                 }
                 Step::Upgrade { codec, app, client, response, end } => {
+                    let transport = &self.connections.cold(slot).transport;
+                    if matches!(transport, Transport::Http(http) if http.reads_bulk) {
+                        self.effects.push(Effect::Read { slot, mode: ReadMode::Stream });
+                    }
                     self.become_websocket(slot, codec, app, client, &response);
                     match end {
                         Some(end) => self.disconnect(slot, end),
@@ -193,6 +200,15 @@ impl Shard {
                     return self.read_frames(slot, rest);
                 }
             }
+        }
+    }
+
+    /// A backend that sends more at once than a small buffer holds is read into large ones from now on: what it pipelines
+    /// comes in one receive, is handled in one turn, and reaches the subscribers in one batch.
+    fn read_in_bulk(&mut self, slot: Slot) {
+        let Transport::Http(http) = &mut self.connections.cold_mut(slot).transport else { return };
+        if !std::mem::replace(&mut http.reads_bulk, true) {
+            self.effects.push(Effect::Read { slot, mode: ReadMode::Bulk });
         }
     }
 
@@ -207,8 +223,8 @@ impl Shard {
                 http.body = Some(arriving);
                 return Ok((rest.len(), Step::More));
             };
-            let Arriving { target, reader, is_long } = arriving;
-            return Ok((used, Step::Call { target, body: reader.into_bytes(), was_long: is_long }));
+            let Arriving { target, reader } = arriving;
+            return Ok((used, Step::Call { target, body: reader.into_bytes() }));
         }
         let limits = HttpLimits {
             head_bytes_max: self.config.limits.header_bytes_max,
@@ -247,7 +263,7 @@ impl Shard {
         }
         let reader = BodyReader::new(body, self.config.limits.http_body_bytes_max as u64)?;
         let is_long = !matches!(body, Body::Length(bytes) if bytes < BULK_BODY_BYTES_MIN);
-        http.body = Some(Arriving { target, reader, is_long });
+        http.body = Some(Arriving { target, reader });
         let expects_continue = expects_continue && used == rest.len();
         Ok((used, Step::Body { expects_continue, is_long }))
     }

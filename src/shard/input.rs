@@ -56,12 +56,15 @@ impl Entrance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendFailed;
 
+/// Bytes that a small buffer holds.
+pub const STREAM_BYTES: usize = 512;
+
 /// How a connection is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadMode {
-    /// Whatever arrives, into small shared buffers.
+    /// Whatever arrives, into small shared buffers of [`STREAM_BYTES`].
     Stream,
-    /// A long body, into large buffers, one receive at a time.
+    /// What a backend sends in one go, into large buffers, one receive at a time.
     Bulk,
     /// Nothing for now: the peer feels back-pressure.
     Paused,

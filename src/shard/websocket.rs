@@ -315,8 +315,11 @@ impl Shard {
                 continue;
             }
             if std::mem::take(&mut waiting.paused) {
-                let is_resp = matches!(self.connections.cold(slot).transport, Transport::Resp(_));
-                let mode = if is_resp { ReadMode::Bulk } else { ReadMode::Stream };
+                let mode = match &self.connections.cold(slot).transport {
+                    Transport::Resp(_) => ReadMode::Bulk,
+                    Transport::Http(http) => http.read_mode(),
+                    Transport::None | Transport::Fresh(_) | Transport::WebSocket(_) => ReadMode::Stream,
+                };
                 self.effects.push(Effect::Read { slot, mode });
                 self.await_pong_anew(slot);
             }

@@ -225,7 +225,7 @@ impl Host {
             Effect::Read { slot, mode } => {
                 outside.trace.count(match mode {
                     ReadMode::Stream => "reading resumed",
-                    ReadMode::Bulk => "long body",
+                    ReadMode::Bulk => "read in bulk",
                     ReadMode::Paused => "reading paused",
                 });
                 self.kernel.set_mode(slot.0, mode);
