@@ -27,8 +27,8 @@ const PAYLOAD_BYTES: usize = 128;
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Start this broker binary with a configuration of its own: pinned to --server-core with one shard, free to pin its
-    /// own shards to all cores with several.
+    /// Start this broker binary with a configuration of its own, on --server-core with one shard, on --server-cores with
+    /// several.
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub spawn: Option<PathBuf>,
     /// Load a broker that runs already: 127.0.0.1:8000, ws://… or http://….
@@ -49,6 +49,10 @@ pub struct Options {
     pub floor: Option<Vec<Kind>>,
     #[arg(long, default_value_t = 0)]
     pub server_core: usize,
+    /// Cores over which a broker of several shards spreads them [default: all]. More shards than cores hold what the
+    /// descriptor tables of fewer would not; the client then needs a core they are kept off.
+    #[arg(long, value_name = "CORES", value_delimiter = ',')]
+    pub server_cores: Option<Vec<usize>>,
     #[arg(long, default_value_t = 1)]
     pub client_core: usize,
     /// Shards of the spawned broker.
@@ -128,7 +132,11 @@ impl Options {
 
     /// Where a broker of ours may run.
     fn server_cores(&self) -> Vec<usize> {
-        if self.shards > 1 { sys::cores().to_vec() } else { vec![self.server_core] }
+        match &self.server_cores {
+            _ if self.shards == 1 => vec![self.server_core],
+            Some(cores) => cores.clone(),
+            None => sys::cores().to_vec(),
+        }
     }
 
     /// Pins this thread, gives it precedence over a server on the same core, and starts sampling the cores, as far as that is
