@@ -287,7 +287,7 @@ fn full_lanes_hold_publishers_back() {
     assert!(world.shard.has_work());
     world.input(Input::TurnEnd);
     assert_eq!(take_text(&mut world, PUBLISHER), ":0\r\n:0\r\n");
-    assert_eq!(world.reads.last(), Some(&(PUBLISHER, ReadMode::Bulk)));
+    assert_eq!(world.reads.last(), Some(&(PUBLISHER, ReadMode::Stream)));
 }
 
 #[test]

@@ -118,12 +118,12 @@ impl Slots {
     }
 
     /// A connection was accepted into the slot: it is read from now on.
-    pub fn open(&mut self, slot: u32, mode: ReadMode, ring: &mut Ring, buffers: &Buffers) -> io::Result<()> {
+    pub fn open(&mut self, slot: u32, ring: &mut Ring, buffers: &Buffers) -> io::Result<()> {
         let state = &mut self.slots[slot as usize];
         assert!(!state.is_open && state.in_flight == 0, "slot {slot} was accepted into while in use");
         // Never 0: operations that concern no slot carry it.
         let generation = (state.generation % GENERATION_MASK) + 1;
-        *state = SlotState { generation, is_open: true, mode: mode.into(), ..SlotState::default() };
+        *state = SlotState { generation, is_open: true, mode: Mode::Stream, ..SlotState::default() };
         self.open += 1;
         self.arm(slot, ring, buffers)
     }

@@ -234,7 +234,7 @@ impl Runner {
     fn accepted(&mut self, number: u32, result: i32) -> io::Result<()> {
         match self.accepts.complete(number, result) {
             Accepted::Connection { slot, peer, entrance } => {
-                self.slots.open(slot, entrance.read_mode(), &mut self.ring, &self.buffers)?;
+                self.slots.open(slot, &mut self.ring, &self.buffers)?;
                 self.input(Input::Accepted { slot: Slot(slot), peer, entrance })?;
             }
             Accepted::Nothing => {}

@@ -74,6 +74,15 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Whether what it sends is read into large buffers; `None`: that of a client never is.
+    pub fn reads_bulk(&mut self) -> Option<&mut bool> {
+        match self {
+            Self::Http(http) => Some(&mut http.reads_bulk),
+            Self::Resp(resp) => Some(&mut resp.reads_bulk),
+            Self::None | Self::Fresh(_) | Self::WebSocket(_) => None,
+        }
+    }
+
     /// Whether the peer asks and is answered, so that the last answers are due even after it has ended its side.
     pub fn answers_requests(&self) -> bool {
         matches!(self, Self::Http(_) | Self::Resp(_))

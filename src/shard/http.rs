@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 
 use super::Shard;
 use super::connection::{Phase, Transport};
-use super::input::{Effect, ReadMode, STREAM_BYTES};
 use crate::api::authorize::authorize;
 use crate::api::pusher;
 use crate::auth::Identity;
@@ -50,17 +49,12 @@ pub struct HttpConnection {
     body: Option<Arriving>,
     /// No further request is read; the connection ends when the last answer is out.
     is_ending: bool,
-    /// It belongs to a backend that sends much at once, in one long body or in many requests.
-    reads_bulk: bool,
+    pub reads_bulk: bool,
 }
 
 impl HttpConnection {
     pub fn new(peer: SocketAddr) -> Self {
         Self { peer, head: HeadReader::default(), body: None, is_ending: false, reads_bulk: false }
-    }
-
-    pub fn read_mode(&self) -> ReadMode {
-        if self.reads_bulk { ReadMode::Bulk } else { ReadMode::Stream }
     }
 }
 
@@ -122,7 +116,7 @@ impl Shard {
 
     /// Reads requests until the bytes are used up, answers must be awaited, or the connection changes.
     pub(super) fn read_requests(&mut self, slot: Slot, bytes: &mut [u8]) {
-        let fills_a_buffer = bytes.len() >= STREAM_BYTES;
+        let received = bytes.len();
         let mut rest: &mut [u8] = bytes;
         while self.connections.hot(slot).phase == Phase::Open {
             if rest.is_empty() {
@@ -163,9 +157,7 @@ impl Shard {
             match step {
                 Step::More => {}
                 Step::CallHere { target, body_bytes } => {
-                    if fills_a_buffer {
-                        self.read_in_bulk(slot);
-                    }
+                    self.note_backend_sent(slot, received);
                     self.backend_request(slot, target, &taken[used - body_bytes..]);
                 }
                 Step::Answer { response, keep_alive } => self.answer_request(slot, &response, keep_alive),
@@ -176,9 +168,10 @@ impl Shard {
                         append_continue(&mut interim);
                         self.push_bytes(slot, &[], &interim);
                     }
-                    if is_long || fills_a_buffer {
+                    if is_long {
                         self.read_in_bulk(slot);
                     }
+                    self.note_backend_sent(slot, received);
                 }
                 Step::Upgrade { .. } if self.awaits_reply(slot) => {
                     let text = "an upgrade must not be sent before the requests ahead of it are answered\n";
@@ -187,10 +180,7 @@ impl Shard {
                     }
                 }
                 Step::Upgrade { codec, app, client, response, end } => {
-                    let transport = &self.connections.cold(slot).transport;
-                    if matches!(transport, Transport::Http(http) if http.reads_bulk) {
-                        self.effects.push(Effect::Read { slot, mode: ReadMode::Stream });
-                    }
+                    self.read_as_it_comes(slot);
                     self.become_websocket(slot, codec, app, client, &response);
                     match end {
                         Some(end) => self.disconnect(slot, end),
@@ -200,15 +190,6 @@ impl Shard {
                     return self.read_frames(slot, rest);
                 }
             }
-        }
-    }
-
-    /// A backend that sends more at once than a small buffer holds is read into large ones from now on: what it pipelines
-    /// comes in one receive, is handled in one turn, and reaches the subscribers in one batch.
-    fn read_in_bulk(&mut self, slot: Slot) {
-        let Transport::Http(http) = &mut self.connections.cold_mut(slot).transport else { return };
-        if !std::mem::replace(&mut http.reads_bulk, true) {
-            self.effects.push(Effect::Read { slot, mode: ReadMode::Bulk });
         }
     }
 

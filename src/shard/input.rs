@@ -42,16 +42,6 @@ pub enum Entrance {
     Resp,
 }
 
-impl Entrance {
-    /// How a new connection is read. Publishers send much at once, so they get large buffers from the start.
-    pub fn read_mode(self) -> ReadMode {
-        match self {
-            Self::Http => ReadMode::Stream,
-            Self::Resp => ReadMode::Bulk,
-        }
-    }
-}
-
 /// The peer is gone or the socket is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendFailed;
@@ -59,7 +49,7 @@ pub struct SendFailed;
 /// Bytes that a small buffer holds.
 pub const STREAM_BYTES: usize = 512;
 
-/// How a connection is read.
+/// How a connection is read; in the beginning: [`ReadMode::Stream`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadMode {
     /// Whatever arrives, into small shared buffers of [`STREAM_BYTES`].

@@ -36,6 +36,7 @@ mod positions;
 mod preface;
 mod presence;
 mod rates;
+mod reading;
 mod recovering;
 mod replay;
 mod resp;

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::connection::{Phase, Transport};
-use super::input::{Effect, ReadMode};
 use super::waiting::Ticket;
 use super::{Operation, Shard};
 use crate::api::resp::{
@@ -52,6 +51,7 @@ pub struct RespConnection {
     failures: u32,
     /// No further command is read; the connection ends when the last reply is out.
     pub is_ending: bool,
+    pub reads_bulk: bool,
 }
 
 /// Commands that wait for `EXEC`, as they came: then they are read like any others, within the same bounds. They
@@ -74,6 +74,7 @@ impl RespConnection {
             input_from: 0,
             failures: 0,
             is_ending: false,
+            reads_bulk: false,
         }
     }
 
@@ -91,13 +92,14 @@ pub struct RespPublishing {
 
 impl Shard {
     pub(super) fn receive_resp(&mut self, slot: Slot, bytes: &[u8]) {
+        self.note_backend_sent(slot, bytes.len());
         if self.keep_for_later(slot, bytes) {
             return;
         }
         let used = self.read_commands(slot, bytes);
         if used < bytes.len() {
             self.waiting(slot).input = bytes[used..].to_vec();
-            self.pause(slot);
+            self.pause_reading(slot);
         }
     }
 
@@ -112,16 +114,7 @@ impl Shard {
         if let Some(resp) = self.resp(slot) {
             resp.input_from = used;
         }
-        self.pause(slot);
-    }
-
-    /// The peer feels back-pressure from now on.
-    fn pause(&mut self, slot: Slot) {
-        let waiting = self.waiting(slot);
-        if !waiting.paused {
-            waiting.paused = true;
-            self.effects.push(Effect::Read { slot, mode: ReadMode::Paused });
-        }
+        self.pause_reading(slot);
     }
 
     /// Carries out commands until the bytes are used up or the connection has to wait. Returns how many were used;

@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Shard;
 use super::connection::{Phase, Transport};
-use super::input::{Effect, ReadMode};
 use super::waiting::{Ticket, Waiting};
 use crate::core::command::Request;
 use crate::core::disconnect::Disconnect;
@@ -41,9 +40,8 @@ impl Shard {
             return false;
         }
         waiting.input.extend_from_slice(bytes);
-        if waiting.input.len() > HELD_BYTES_MAX && !waiting.paused {
-            waiting.paused = true;
-            self.effects.push(Effect::Read { slot, mode: ReadMode::Paused });
+        if waiting.input.len() > HELD_BYTES_MAX {
+            self.pause_reading(slot);
         }
         true
     }
@@ -315,13 +313,7 @@ impl Shard {
                 continue;
             }
             if std::mem::take(&mut waiting.paused) {
-                let mode = match &self.connections.cold(slot).transport {
-                    Transport::Resp(_) => ReadMode::Bulk,
-                    Transport::Http(http) => http.read_mode(),
-                    Transport::None | Transport::Fresh(_) | Transport::WebSocket(_) => ReadMode::Stream,
-                };
-                self.effects.push(Effect::Read { slot, mode });
-                self.await_pong_anew(slot);
+                self.resume_reading(slot);
             }
             self.spare_waiting = self.connections.cold_mut(slot).waiting.take_if(|waiting| waiting.is_idle());
             return;

@@ -156,7 +156,7 @@ impl Host {
         match completion {
             Completion::Accepted { slot } => {
                 let entrance = outside.sockets[self.kernel.socket(slot)].entrance;
-                self.kernel.open(slot, entrance.read_mode());
+                self.kernel.open(slot);
                 outside.trace.note(
                     outside.now.monotonic_ms,
                     format_args!("{} has socket {} in slot {slot}", self.id.0, self.kernel.socket(slot)),

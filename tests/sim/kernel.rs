@@ -150,11 +150,11 @@ impl Kernel {
 
     // ── The thread's half: see the slots of the `io` room. ──
 
-    pub fn open(&mut self, slot: u32, mode: ReadMode) {
+    pub fn open(&mut self, slot: u32) {
         let state = &mut self.slots[slot as usize];
         assert!(!state.is_open && state.in_flight == 0, "slot {slot} was accepted into while in use");
         state.is_open = true;
-        state.mode = Some(mode);
+        state.mode = Some(ReadMode::Stream);
         self.arm(slot);
     }
 
