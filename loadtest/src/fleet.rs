@@ -326,6 +326,21 @@ impl Fleet {
         Ok(())
     }
 
+    /// Lets the stalled subscribers read on, what they hear uncounted. One whose window is full does not notice that the
+    /// server has reset it: the kernel takes the reset for one out of sequence. When it reads, it asks, and is told.
+    pub fn let_stalled_read(&mut self) -> io::Result<()> {
+        for member in &mut self.members {
+            for (slot, connection) in member.connections.iter_mut().enumerate() {
+                if let Connection::Subscriber(subscriber) = connection
+                    && matches!(subscriber.phase, Phase::Stalled)
+                {
+                    member.ring.resume(slot as u32)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Closes the stalled subscribers that are still connected and returns how many there were.
     pub fn close_stalled(&mut self) -> io::Result<usize> {
         let mut closed = 0;

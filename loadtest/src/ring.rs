@@ -262,6 +262,13 @@ impl Ring {
         if state.receiving { self.cancel_receive(slot) } else { Ok(()) }
     }
 
+    /// Receives from a paused `slot` again.
+    pub fn resume(&mut self, slot: u32) -> io::Result<()> {
+        let state = &mut self.slots[slot as usize];
+        state.paused = false;
+        if state.receiving || state.closing { Ok(()) } else { self.receive(slot) }
+    }
+
     /// Reports once when the peer of `slot` is gone, without reading; ends in `HungUp`.
     pub fn watch(&mut self, slot: u32) -> io::Result<()> {
         self.slots[slot as usize].in_flight += 1;

@@ -285,6 +285,12 @@ fn stalled_readers_hear_nothing_and_may_be_dropped_without_fault() {
         contender.fleet.turn_until(&mut contender.ledger, Attention::Relaxed, settled).expect("settles");
         assert_eq!(contender.ledger.faults(), Vec::<String>::new(), "{fault:?}");
         assert_eq!(contender.ledger.counts.deliveries, 4 + 4 * 3);
+        contender.fleet.let_stalled_read().expect("reads");
+        for _ in 0..20 {
+            contender.fleet.turn(&mut contender.ledger, Attention::Relaxed).expect("the ring works");
+        }
+        assert_eq!(contender.ledger.counts.deliveries, 4 + 4 * 3, "what it missed is not counted");
+        assert_eq!(contender.ledger.counts.dropped, dropped);
         assert_eq!(contender.fleet.close_stalled().expect("closed"), 1 - dropped as usize, "{fault:?}");
     }
 }

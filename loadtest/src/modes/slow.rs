@@ -21,6 +21,8 @@ use crate::sampler::Sampler;
 use crate::summary::{Ratio, Row, Spread};
 use crate::svg::short;
 
+/// Turns of a millisecond in which they read on, so that those the server has dropped notice it.
+const READING_TURNS: u32 = 300;
 /// Turns of a millisecond after the stalled readers were closed, before memory is read again.
 const SETTLE_TURNS: u32 = 1_000;
 
@@ -163,6 +165,10 @@ fn phases(
         progress(&format!("{stalled} stalled: slice {}/{}", number + 1, options.slices()));
         slow.push(contender.slice(pace, options.slice_duration(), sampler)?);
         memory.peak_bytes = memory.peak_bytes.max(rss());
+    }
+    contender.fleet.let_stalled_read()?;
+    for _ in 0..READING_TURNS {
+        contender.fleet.turn(&mut contender.ledger, Attention::Relaxed)?;
     }
     memory.dropped_by_server = contender.ledger.counts.dropped;
     memory.closed_by_us = contender.fleet.close_stalled()?;
