@@ -278,7 +278,7 @@ impl Shard {
             if listed == Listed::WithPing {
                 if batch.is_some() && hot.outbox.is_last_batch() {
                     self.ping_leaves(slot);
-                } else {
+                } else if hot.outbox.is_in_flight() {
                     hot.listed = Listed::PingBehind;
                 }
             }
