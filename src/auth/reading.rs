@@ -144,7 +144,12 @@ pub fn user(sub: Option<Value<'_>>) -> Result<Box<str>, TokenError> {
     if user.len() > USER_BYTES_MAX {
         return bad("sub", Problem::TooLong { bytes: user.len(), bytes_max: USER_BYTES_MAX });
     }
-    if user.contains(char::is_control) {
+    let has_control = if user.is_ascii() {
+        user.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        user.contains(char::is_control)
+    };
+    if has_control {
         return bad("sub", Problem::ControlCharacter);
     }
     Ok(user.into())

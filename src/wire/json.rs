@@ -223,6 +223,10 @@ impl<'t> Value<'t> {
         if self.kind() != Kind::Number {
             return None;
         }
+        // Whole numbers, which most are, are read faster; so far they are exact as doubles.
+        if let Some(whole) = self.as_u64().filter(|whole| *whole <= 1 << f64::MANTISSA_DIGITS) {
+            return Some(whole as f64);
+        }
         let number: f64 = std::str::from_utf8(self.raw).ok()?.parse().ok()?;
         number.is_finite().then_some(number)
     }
@@ -268,15 +272,15 @@ impl<'t> Object<'t> {
     pub fn read<const N: usize>(self, names: [&'static str; N]) -> Result<[Option<Value<'t>>; N], JsonError> {
         let mut found = [None; N];
         for (name, value) in self.members() {
-            let unescaped = name.raw.contains(&b'\\').then(|| name.as_str().unwrap_or_default());
-            let name = match &unescaped {
-                Some(text) => text.as_bytes(),
-                None => name.raw.get(1..name.raw.len().saturating_sub(1)).unwrap_or_default(),
-            };
-            for (wanted, place) in names.iter().zip(&mut found) {
-                if name == wanted.as_bytes() && place.replace(value).is_some() {
-                    return Err(JsonError::RepeatedName { name: wanted });
-                }
+            let raw = name.raw.get(1..name.raw.len().saturating_sub(1)).unwrap_or_default();
+            let mut place = names.iter().position(|wanted| wanted.as_bytes() == raw);
+            if place.is_none() && raw.contains(&b'\\') {
+                let name = name.as_str().unwrap_or_default();
+                place = names.iter().position(|wanted| **wanted == *name);
+            }
+            let Some(place) = place else { continue };
+            if found[place].replace(value).is_some() {
+                return Err(JsonError::RepeatedName { name: names[place] });
             }
         }
         Ok(found)

@@ -47,13 +47,24 @@ fn value_end(text: &[u8], start: usize) -> usize {
         Some(b'"') => string_end(text, start),
         Some(b'{' | b'[') => container_end(text, start),
         Some(_) => {
-            let ends =
-                |byte| is_space(byte) || matches!(byte, b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"');
             let rest = text.get(start + 1..).unwrap_or_default();
-            rest.iter().position(|byte| ends(*byte)).map_or(text.len(), |count| start + 1 + count)
+            let end = rest.iter().position(|byte| ENDS_WORD[usize::from(*byte)]);
+            end.map_or(text.len(), |count| start + 1 + count)
         }
     }
 }
+
+/// Bytes behind which a number, `true`, `false` or `null` is over; looked up, because most words are numbers of ten digits.
+const ENDS_WORD: [bool; 256] = {
+    let mut ends = [false; 256];
+    let bytes = *b" \t\n\r,:{}[]\"";
+    let mut at = 0;
+    while at < bytes.len() {
+        ends[bytes[at] as usize] = true;
+        at += 1;
+    }
+    ends
+};
 
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')

@@ -144,6 +144,9 @@ fn scalars_are_read_only_as_what_they_are() {
     assert_eq!(value("-0").as_i64(), Some(0));
     assert_eq!(value("9223372036854775808").as_i64(), None);
     assert_eq!(value("\"1\"").as_i64(), None);
+    for whole in ["0", "-0", "4102444800", "9007199254740993", "18446744073709551616"] {
+        assert_eq!(value(whole).as_f64(), whole.parse().ok(), "{whole}");
+    }
     assert_eq!(value("4102444800.5").as_f64(), Some(4_102_444_800.5));
     assert_eq!(value("4.1024448e9").as_f64(), Some(4_102_444_800.0));
     assert_eq!(value("-9223372036854775809").as_f64(), Some(-9_223_372_036_854_775_808.0));
