@@ -28,6 +28,7 @@ const SLOTS_TRIED: u32 = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setting {
     SynBacklog,
+    PacketBacklog,
     TimeWaitBuckets,
     FilesOfHost,
     FilesOfProcess,
@@ -38,8 +39,9 @@ pub enum Setting {
 }
 
 impl Setting {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SynBacklog,
+        Self::PacketBacklog,
         Self::TimeWaitBuckets,
         Self::FilesOfHost,
         Self::FilesOfProcess,
@@ -53,6 +55,7 @@ impl Setting {
     pub fn name(self) -> &'static str {
         match self {
             Self::SynBacklog => "net.ipv4.tcp_max_syn_backlog",
+            Self::PacketBacklog => "net.core.netdev_max_backlog",
             Self::TimeWaitBuckets => "net.ipv4.tcp_max_tw_buckets",
             Self::FilesOfHost => "fs.file-max",
             Self::FilesOfProcess => "fs.nr_open",

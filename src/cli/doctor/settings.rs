@@ -17,8 +17,9 @@ enum Want {
 /// A setting, what it should be, and what happens otherwise.
 type Rule = (Setting, Want, &'static str);
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     (Setting::SynBacklog, Want::AtLeast(4_096), "half-open connections beyond it lose TCP options"),
+    (Setting::PacketBacklog, Want::AtLeast(4_096), "packets beyond it are dropped on their way to a core"),
     (Setting::TimeWaitBuckets, Want::AtLeast(262_144), "a drain of more connections overflows it"),
     (Setting::FilesOfHost, Want::AtLeast(1_048_576), "each client is a file to the kernel"),
     (Setting::FilesOfProcess, Want::AtLeast(1_048_576), "LimitNOFILE cannot be above it"),
