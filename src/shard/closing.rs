@@ -203,13 +203,16 @@ impl Shard {
         self.note_drained();
     }
 
-    /// The order to drain: every open connection gets its own moment within the spread, at random, so that
+    /// The order to drain: every open connection gets its own moment within the spread, at an even pace, so that
     /// clients without jitter do not come back in one wave.
     pub(super) fn drain(&mut self, spread_ms: u64) {
         self.is_draining = true;
         let slots: Vec<Slot> = self.connections.open_slots().collect();
-        for slot in slots {
-            let delay_ms = self.random_below(spread_ms + 1);
+        let count = slots.len() as u64;
+        for (place, slot) in (0..).zip(slots) {
+            // Each at a random moment of its part of the time: other shards drain at the same pace.
+            let part = spread_ms * place / count..spread_ms * (place + 1) / count;
+            let delay_ms = part.start + self.random_below(part.end - part.start + 1);
             self.connections.cold_mut(slot).is_draining = true;
             self.set_phase_deadline(slot, delay_ms);
         }
