@@ -196,6 +196,8 @@ export class Metrics {
  */
 const PORTS_PER_PROCESS = 500;
 const FIRST_PORT = 10_000 + (process.pid % 40) * PORTS_PER_PROCESS;
+/** The only port of them that `fetch` refuses ("bad port"). */
+const NO_PORT_FOR_FETCH = 10_080;
 let nextPort = Math.floor(Math.random() * PORTS_PER_PROCESS);
 
 /**
@@ -206,6 +208,7 @@ export async function freePort() {
   for (;;) {
     nextPort = (nextPort + 1) % PORTS_PER_PROCESS;
     const port = FIRST_PORT + nextPort;
+    if (port === NO_PORT_FOR_FETCH) continue;
     const free = await new Promise((resolve) => {
       const probe = createServer().once("error", () => resolve(false));
       probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
