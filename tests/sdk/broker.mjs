@@ -190,30 +190,41 @@ export class Metrics {
   sum(name, labels) { return this.of(name, labels).reduce((sum, sample) => sum + sample.value, 0); }
 }
 
-/**
- * Ports of this process alone: two brokers that are started at the same moment on one port would both have it, as the
- * listeners of one broker's shards do, and share its clients.
- */
 const PORTS_PER_PROCESS = 500;
-const FIRST_PORT = 10_000 + (process.pid % 40) * PORTS_PER_PROCESS;
 /** The only port of them that `fetch` refuses ("bad port"). */
 const NO_PORT_FOR_FETCH = 10_080;
 let nextPort = Math.floor(Math.random() * PORTS_PER_PROCESS);
+let firstPort;
+
+/** Whether `port` could be listened on; `keep`: it is, as long as this process lives. */
+function listens(port, keep) {
+  return new Promise((resolve) => {
+    const server = createServer().once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => (keep ? resolve(Boolean(server.unref())) : server.close(() => resolve(true))));
+  });
+}
+
+/**
+ * The first of the ports that are this process's alone, as long as it listens on it: two brokers that are started at
+ * the same moment on one port would both have it, as the listeners of one broker's shards do, and share its clients.
+ */
+async function claimPorts() {
+  for (let number = process.pid; ; number += 1) {
+    const first = 10_000 + (number % 40) * PORTS_PER_PROCESS;
+    if (await listens(first, true)) return first;
+  }
+}
 
 /**
  * A port nobody listens on, below the range the kernel gives to outgoing connections (from 32768): in that range
  * a client of a test that runs beside this one could take it before the broker binds it.
  */
 export async function freePort() {
+  const first = await (firstPort ??= claimPorts());
   for (;;) {
     nextPort = (nextPort + 1) % PORTS_PER_PROCESS;
-    const port = FIRST_PORT + nextPort;
-    if (port === NO_PORT_FOR_FETCH) continue;
-    const free = await new Promise((resolve) => {
-      const probe = createServer().once("error", () => resolve(false));
-      probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
-    });
-    if (free) return port;
+    const port = first + nextPort;
+    if (port !== NO_PORT_FOR_FETCH && (await listens(port, false))) return port;
   }
 }
 
