@@ -14,8 +14,8 @@ const SUBMISSION_ENTRIES: u32 = 2_048;
 const COMPLETION_ENTRIES: u32 = 32_768;
 
 /// Calls that let deferred work complete, per [`Ring::submit`] or [`Ring::wait`]. Since Linux 6.13 one call runs about 20
-/// pieces of it (`IO_LOCAL_TW_DEFAULT_MAX`) and leaves the rest: with one call a turn, a shard with much to send read
-/// 20 connections a turn, and pongs lay in their sockets for ten seconds. As many as fill a turn.
+/// pieces of it (`IO_LOCAL_TW_DEFAULT_MAX`) and leaves the rest: with one call a turn a shard read 20 connections a turn,
+/// and a burst of publications was taken, and sent, in parts. As many as fill a turn.
 const DEFERRED_ROUNDS_MAX: usize = 50;
 
 /// What an operation was, packed with the slot and its life into the 64 bits that come back with the completion.
